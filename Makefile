@@ -1,0 +1,58 @@
+# Everything is installed into .venv in this folder; `make demo` and `make test` need nothing but Python 3.11+ and make.
+
+PYTHON ?= python3
+# Another build of PyTorch: make demo TORCH='torch==2.13.0' TORCH_INDEX=<the wheel index that pytorch.org names>
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+SERVE ?= 1
+PORT ?= 8042
+OUT ?= demo-output
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check format arch clean
+help:
+	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
+	@echo "make test          set up and run every test"
+	@echo "make check         format, lint, types, import contracts, unit tests; under a minute"
+
+$(VENV)/torch: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip setuptools
+	$(BIN)/python -m pip install -q '$(TORCH)' $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@touch $@
+
+$(VENV)/run: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/run
+	@$(BIN)/sightline demo --out $(OUT) $(if $(filter 0,$(SERVE)),,--serve --port $(PORT))
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit
+
+arch: $(VENV)/dev
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(VENV)/dev
+	tests/install-debian-packages
+	$(BIN)/pytest --cov --cov-report=term
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info $(OUT)

@@ -1,0 +1,1 @@
+"""Pixels and phrases in, heatmaps and regions out. No DICOM, no FHIR."""

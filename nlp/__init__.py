@@ -1,0 +1,1 @@
+"""Report text in, finding phrases out. No DICOM, no FHIR, no network."""

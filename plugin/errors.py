@@ -1,0 +1,26 @@
+"""Errors split by what the caller should do. None carries patient data: they end in logs and HTTP answers."""
+
+from __future__ import annotations
+
+
+class SightlineError(Exception):
+    """Base of every error that Sightline raises on purpose.
+
+    *retryable* says whether the same call may succeed later.
+    """
+
+    retryable = False
+
+
+class TransientError(SightlineError):
+    """Something outside is not available now; try again later."""
+
+    retryable = True
+
+
+class InputError(SightlineError):
+    """The input cannot be used as it is; the message says what was wrong, what was expected and what to do."""
+
+
+class ConformanceError(SightlineError):
+    """We were about to write, or wrote, something that is not valid: a defect of Sightline; please report it."""

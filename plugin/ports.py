@@ -1,0 +1,163 @@
+"""The edges of the pipeline as protocols. Each has two real implementations, and one contract test that both pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.geometry import Orientation
+from model.values import Grounding, ModelCard, Query, View
+from nlp.phrases import Reading
+from plugin.values import ImageDescription, ImageRef, PatientRef, Radiograph, Report, ReportRef, StudyRef
+
+
+class ImageArchive(Protocol):
+    """Where studies come from and results go to: a folder of DICOM files or any DICOMweb server."""
+
+    def describe(self, study: StudyRef) -> tuple[ImageDescription, ...]:
+        """Every radiograph of the study, in a stable order; our own and other derived objects are left out.
+
+        Raises
+        ------
+        InputError
+            If the archive has no such study.
+        TransientError
+            If the archive does not answer.
+        """
+
+    def read(self, image: ImageRef) -> Radiograph:
+        """One image, decoded and windowed.
+
+        Raises
+        ------
+        InputError
+            If the instance is missing or cannot be used; the message says why.
+        TransientError
+            If the archive does not answer.
+        """
+
+    def store(self, study: StudyRef, instances: tuple[bytes, ...]) -> None:
+        """Store DICOM Part 10 *instances*; one already stored counts as stored.
+
+        Raises
+        ------
+        TransientError
+            If the archive does not answer or is full.
+        ConformanceError
+            If the archive refuses an instance for good.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StudyIdentity:
+    """What a report is matched against: UID, accession number and patient, as the images state them."""
+
+    study: StudyRef
+    accession_number: str = ""
+    patient: PatientRef | None = None
+
+
+class ReportStore(Protocol):
+    """Where reports come from and FHIR results go to: a folder of FHIR JSON or any FHIR server."""
+
+    def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
+        """The reports about *study*, newest version of each; never matched by name or date alone.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        """
+
+    def read(self, report: ReportRef) -> Report:
+        """One report version.
+
+        Raises
+        ------
+        InputError
+            If it is missing, or has no usable text.
+        TransientError
+            If the server does not answer.
+        """
+
+    def write(self, bundle: str) -> None:
+        """Write a FHIR transaction Bundle (JSON) of PUT entries, all or nothing; the same bundle twice changes nothing.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        ConformanceError
+            If the server refuses the bundle.
+        """
+
+
+class JobState(StrEnum):
+    """The life of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One study to ground. *job_id* is derived from what is asked, so asking twice is one job.
+
+    *error* is one sentence without patient data; *updated* is UTC.
+    """
+
+    job_id: str
+    study: StudyRef
+    state: JobState
+    attempts: int
+    updated: datetime
+    error: str | None = None
+
+
+class JobQueue(Protocol):
+    """Durable work: a job put is done once, whatever dies in between."""
+
+    def put(self, job_id: str, study: StudyRef) -> Job:
+        """Queue the job, or return it as it stands if it was put before (a failed one is queued again)."""
+
+    def take(self) -> Job | None:
+        """The oldest job that is due, now running, or None. A job whose worker died is due again."""
+
+    def finish(self, job_id: str) -> None:
+        """Mark a running job done."""
+
+    def fail(self, job_id: str, error: str, *, retryable: bool) -> None:
+        """Record the error; a retryable job is queued again with growing delay until its attempts are used up."""
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, or None."""
+
+    def list(self, limit: int = 100) -> tuple[Job, ...]:
+        """Jobs, the last changed first."""
+
+
+class Grounder(Protocol):
+    """The model as the pipeline sees it."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Which model this is."""
+
+    def ground(
+        self, pixels: npt.NDArray[np.float32], orientation: Orientation, queries: tuple[Query, ...]
+    ) -> tuple[Grounding, ...]:
+        """One answer per query, in order. *pixels* float32 (rows, columns) in [0, 1], bright is dense."""
+
+    def view(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> View:
+        """What kind of image the pixels show, for headers that do not say."""
+
+
+ReportReader = Callable[[str], Reading]

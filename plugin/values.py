@@ -1,0 +1,285 @@
+"""The values of the pipeline: frozen, and validated when made, so that nothing downstream checks again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from model.geometry import UPRIGHT, Letterbox, Orientation
+from model.values import Heatmap, ModelCard, Region, State, View
+from nlp.phrases import Phrase
+
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+
+
+def _check_uid(name: str, uid: str) -> None:
+    # PS3.5 9.1; the value is not quoted, since foreign systems have put patient data into UIDs.
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise ValueError(f"{name} is not a valid DICOM UID (PS3.5 9.1)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StudyRef:
+    """A study by its UID."""
+
+    study_instance_uid: str
+
+    def __post_init__(self) -> None:
+        _check_uid("study_instance_uid", self.study_instance_uid)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ImageRef:
+    """One SOP instance of a study."""
+
+    study: StudyRef
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+    def __post_init__(self) -> None:
+        _check_uid("series_instance_uid", self.series_instance_uid)
+        _check_uid("sop_instance_uid", self.sop_instance_uid)
+        _check_uid("sop_class_uid", self.sop_class_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRef:
+    """A patient as a system knows them: identifier and its issuer ("" when not stated)."""
+
+    patient_id: str
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRef:
+    """One version of a report. *version* is FHIR ``meta.versionId``, or a hash of the text when there is none."""
+
+    report_id: str
+    version: str
+
+    def __post_init__(self) -> None:
+        if not self.report_id or not self.version:
+            raise ValueError("a report reference needs an id and a version")
+
+
+class ReportStatus(StrEnum):
+    """FHIR DiagnosticReport.status."""
+
+    REGISTERED = "registered"
+    PARTIAL = "partial"
+    PRELIMINARY = "preliminary"
+    MODIFIED = "modified"
+    FINAL = "final"
+    AMENDED = "amended"
+    CORRECTED = "corrected"
+    APPENDED = "appended"
+    CANCELLED = "cancelled"
+    ENTERED_IN_ERROR = "entered-in-error"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report as received.
+
+    Parameters
+    ----------
+    text : the exact text that phrases point into; never normalised.
+    patient : as the report names them, or None for bare text.
+    study_instance_uids : the studies it says it describes; may be empty.
+    accession_numbers : likewise.
+    issued : when the report was released, or None.
+    text_source : where the text was taken from ("presentedForm text/plain", "text.div", "conclusion", "file").
+    """
+
+    ref: ReportRef
+    status: ReportStatus
+    text: str
+    text_source: str
+    patient: PatientRef | None = None
+    study_instance_uids: tuple[str, ...] = ()
+    accession_numbers: tuple[str, ...] = ()
+    issued: datetime | None = None
+    service_request_ids: tuple[str, ...] = ()
+    imaging_study_ids: tuple[str, ...] = ()
+    subject_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("a report without text is refused before it becomes a Report")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDescription:
+    """What an image's header says, before its pixels are read: what the choice of images looks at.
+
+    Parameters
+    ----------
+    view : from ViewPosition, view codes and descriptions; UNKNOWN when they are silent.
+    why : the attribute that told the view ("ViewPosition PA"), for the reader.
+    """
+
+    image: ImageRef
+    modality: str
+    view: View
+    why: str
+    view_position: str = ""
+    patient: PatientRef | None = None
+    accession_number: str = ""
+    rows: int = 0
+    columns: int = 0
+    instance_number: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Radiograph:
+    """One radiograph, ready for the model.
+
+    Parameters
+    ----------
+    pixels : float32 (rows, columns) in [0, 1], stored orientation, windowed; bright is dense (MONOCHROME1 inverted).
+    orientation : how the stored matrix is turned upright.
+    header : the instance without its pixel data, as a DICOM Part 10 byte string; what the DICOM writers copy from.
+    source_sha256 : of the decoded stored pixel values; the evidence is bound to it.
+    spacing_mm : (row, column) size of a pixel, or None when the header gives none.
+    spacing_kind : "patient" (PixelSpacing calibrated), "detector" (ImagerPixelSpacing) or "none".
+    notes : what the reader of the result should know ("padding masked", "laterality marked by orientation").
+    """
+
+    description: ImageDescription
+    pixels: npt.NDArray[np.float32]
+    header: bytes
+    source_sha256: str
+    orientation: Orientation = UPRIGHT
+    spacing_mm: tuple[float, float] | None = None
+    spacing_kind: str = "none"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:
+            raise ValueError("pixels are float32 (rows, columns)")
+        if not np.isfinite(self.pixels).all() or self.pixels.min() < 0 or self.pixels.max() > 1:
+            raise ValueError("pixels lie in [0, 1]")
+        self.pixels.setflags(write=False)
+
+    @property
+    def ref(self) -> ImageRef:
+        return self.description.image
+
+    @property
+    def letterbox(self) -> Letterbox:
+        """The map between these pixels and the network's square."""
+        rows, columns = self.pixels.shape
+        return Letterbox(rows, columns, self.orientation)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Where one phrase was found on one image.
+
+    Parameters
+    ----------
+    regions : in source coordinates of *image*; empty unless *state* is found or region-only.
+    probability : that the image shows the finding, in [0, 1].
+    heatmap : for whoever wants the graded map; not part of what is written by default.
+    """
+
+    image: ImageRef
+    state: State
+    probability: float
+    regions: tuple[Region, ...] = ()
+    heatmap: Heatmap | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundedPhrase:
+    """A phrase, its tracking identity, and its place on each grounded image.
+
+    Parameters
+    ----------
+    tracking_uid : the one UID that SEG segment, SR groups and FHIR Observation of this phrase share.
+    tracking_id : human-readable, unique within the evidence ("3 pleural effusion").
+    placements : one per grounded image for a groundable phrase; empty for the others.
+    """
+
+    phrase: Phrase
+    tracking_id: str
+    tracking_uid: str
+    placements: tuple[Placement, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_uid("tracking_uid", self.tracking_uid)
+        if self.placements and not self.phrase.groundable:
+            raise ValueError("a phrase that is not groundable has no placements")
+
+    @property
+    def lit(self) -> bool:
+        """Whether any image shows a region for it."""
+        return any(placement.regions for placement in self.placements)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Everything needed to say how the evidence came about, and to make it again.
+
+    Parameters
+    ----------
+    created : the clock argument, or the source's own time: never the wall clock, so that a re-run is identical.
+    report_sha256 : of the report text in UTF-8.
+    settings_sha256 : of the settings that change results.
+    """
+
+    software_version: str
+    model: ModelCard
+    reader_version: str
+    report_sha256: str
+    settings_sha256: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The joined result for one study and one report version.
+
+    Parameters
+    ----------
+    images : the frontal images that were grounded, at least one, best first.
+    references : images of the study that were not grounded (laterals), kept for the image library.
+    phrases : every phrase of the report in text order, grounded or not.
+    language : of the report text (BCP 47).
+    warnings : for the reader, without quoting the report.
+    """
+
+    study: StudyRef
+    report: Report
+    images: tuple[Radiograph, ...]
+    references: tuple[ImageDescription, ...]
+    phrases: tuple[GroundedPhrase, ...]
+    provenance: Provenance
+    language: str = "en"
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("evidence needs at least one grounded image")
+        if any(image.ref.study != self.study for image in self.images):
+            raise ValueError("every image belongs to the study")
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What this evidence is about: equal keys mean equal results."""
+        return (
+            self.study.study_instance_uid,
+            self.report.ref.report_id,
+            self.report.ref.version,
+            self.provenance.report_sha256,
+            self.provenance.model.weights_sha256,
+            self.provenance.settings_sha256,
+        )
