@@ -123,6 +123,7 @@ class ImageDescription:
     ----------
     view : from ViewPosition, view codes and descriptions; UNKNOWN when they are silent.
     why : the attribute that told the view ("ViewPosition PA"), for the reader.
+    acquired : when the image was taken (AcquisitionDateTime, else content, series or study date), or None.
     """
 
     image: ImageRef
@@ -135,6 +136,7 @@ class ImageDescription:
     rows: int = 0
     columns: int = 0
     instance_number: int = 0
+    acquired: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

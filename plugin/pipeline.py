@@ -1,0 +1,131 @@
+"""From a report and radiographs to evidence. Pure; the reader and the model arrive as values and callables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from model.values import Grounding, Query
+from nlp.phrases import Phrase, Reading
+from plugin import __version__
+from plugin.identity import derived_uid, sha256_hex
+from plugin.ports import Grounder
+from plugin.values import (
+    Evidence,
+    GroundedPhrase,
+    ImageDescription,
+    Placement,
+    Provenance,
+    Radiograph,
+    Report,
+)
+
+
+def query_of(phrase: Phrase) -> Query:
+    """The phrase as the model is asked about it."""
+    return Query(
+        text=phrase.text,
+        finding=phrase.finding.name,
+        side=None if phrase.laterality is None else phrase.laterality.value,
+        sites=tuple(site.name for site in phrase.sites),
+    )
+
+
+def ground_report(
+    report: Report,
+    reading: Reading,
+    *,
+    images: tuple[Radiograph, ...],
+    references: tuple[ImageDescription, ...],
+    grounder: Grounder,
+    reader_version: str,
+    settings_sha256: str,
+    created: datetime,
+    notes: tuple[str, ...] = (),
+) -> Evidence:
+    """Join what *reading* found in *report* with what *grounder* finds on *images*.
+
+    Parameters
+    ----------
+    images : the frontal images to ground, all of one study, best first.
+    references : its other images.
+    created : see :class:`plugin.values.Provenance`.
+    notes : warnings from earlier steps, put before those of the reading.
+
+    Raises
+    ------
+    ValueError
+        If *images* is empty or of several studies.
+    """
+    study = images[0].ref.study
+    placed = _placements(reading.phrases, images=images, grounder=grounder)
+    names = _tracking_names(reading.phrases)
+    phrases = tuple(
+        GroundedPhrase(
+            phrase=phrase,
+            tracking_id=f"{number} {phrase.finding.name}",
+            tracking_uid=derived_uid("tracking", study.study_instance_uid, report.ref.report_id, *name),
+            placements=placed[number - 1],
+        )
+        for number, (phrase, name) in enumerate(zip(reading.phrases, names, strict=True), start=1)
+    )
+    return Evidence(
+        study=study,
+        report=report,
+        images=images,
+        references=references,
+        phrases=phrases,
+        provenance=Provenance(
+            software_version=__version__,
+            model=grounder.card,
+            reader_version=reader_version,
+            report_sha256=sha256_hex(report.text.encode()),
+            settings_sha256=settings_sha256,
+            created=created,
+        ),
+        language=reading.language,
+        warnings=(*notes, *reading.notes),
+    )
+
+
+def _tracking_names(phrases: tuple[Phrase, ...]) -> tuple[tuple[str, ...], ...]:
+    """What each phrase is called across versions of its report: its words, not its place, so that it survives edits."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    names = []
+    for phrase in phrases:
+        words = (phrase.finding.name, phrase.laterality or "", phrase.assertion, " ".join(phrase.text.lower().split()))
+        seen[words] += 1
+        names.append((*words, str(seen[words])))
+    return tuple(names)
+
+
+def _placements(
+    phrases: tuple[Phrase, ...], *, images: tuple[Radiograph, ...], grounder: Grounder
+) -> tuple[tuple[Placement, ...], ...]:
+    """Placements of every phrase; one that shares another's region is not asked again but shows that region."""
+    groundable = {(phrase.start, phrase.end) for phrase in phrases if phrase.groundable}
+    sources = tuple(
+        phrase.shares_region_with if phrase.shares_region_with in groundable else (phrase.start, phrase.end)
+        for phrase in phrases
+    )
+    asked = tuple(phrase for phrase in phrases if phrase.groundable and (phrase.start, phrase.end) in sources)
+    answers: dict[tuple[int, int], list[Placement]] = {(phrase.start, phrase.end): [] for phrase in asked}
+    for image in images:
+        queries = tuple(query_of(phrase) for phrase in asked)
+        found = grounder.ground(image.pixels, image.orientation, queries) if queries else ()
+        for phrase, grounding in zip(asked, found, strict=True):
+            answers[phrase.start, phrase.end].append(_placement(image, grounding))
+    return tuple(
+        tuple(answers[source]) if phrase.groundable else () for phrase, source in zip(phrases, sources, strict=True)
+    )
+
+
+def _placement(image: Radiograph, grounding: Grounding) -> Placement:
+    return Placement(
+        image=image.ref,
+        state=grounding.state,
+        probability=grounding.probability,
+        regions=grounding.regions,
+        heatmap=grounding.heatmap,
+        reason=grounding.reason,
+    )
