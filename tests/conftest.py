@@ -1,0 +1,60 @@
+"""Fixtures for every test: the development data, a real Orthanc, a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import servers
+from playwright.sync_api import Browser, sync_playwright
+from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data beside the checkout; nothing of it belongs to the project."""
+    folder = servers.ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{NEEDS_SHARED}development data, which is not part of the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[..., None]:
+    """``require("dciodvfy", "/usr/share/java/pixelmed.jar")``: skip with one reason, or fail in CI on Debian."""
+    return servers.require
+
+
+@pytest.fixture(scope="session")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
+    """One real Orthanc for the session, without the Sightline script; call ``orthanc.reset()`` first."""
+    with servers.run_orthanc(tmp_path_factory.mktemp("orthanc") / "storage") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One headless Chromium for the session; open a new context in each test and close it.
+
+    Playwright's synchronous interface keeps an event loop in this thread: run asyncio code of the same test in another.
+    """
+    servers.require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=servers.program("chromium"), args=list(servers.CHROMIUM_FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that names what was skipped for want of a program, and the way to enable it."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS_PROGRAMS in str(report.longrepr)]
+    if not skipped:
+        return
+    files = sorted({report.nodeid.partition("::")[0] for report in skipped})
+    terminalreporter.write_line(
+        f"{len(skipped)} tests were skipped ({', '.join(files)}): run tests/install-debian-packages as root on "
+        "Debian 12, then make test again"
+    )

@@ -1,0 +1,161 @@
+"""The real programs that acceptance tests run: found, started on free loopback ports, ended by their own process id."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / ".test-output"
+NEEDS_PROGRAMS = "needs Debian packages: "
+NEEDS_SHARED = "needs ../shared beside the checkout: "
+ORTHANC_PLUGINS = tuple(f"/usr/share/orthanc/plugins/libOrthanc{name}.so" for name in ("DicomWeb", "Gdcm", "Python"))
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
+
+_SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+
+def program(name: str) -> str | None:
+    """The path of a program (also from sbin, which ordinary users do not have on PATH), or None."""
+    return shutil.which(name, path=_SYSTEM_PATH)
+
+
+def require(*names: str) -> None:
+    """Skip the test unless every program (or absolute file) is there; in CI on Debian a missing one is a failure."""
+    missing = [name for name in names if not (Path(name).exists() if name.startswith("/") else program(name))]
+    if not missing:
+        return
+    reason = f"{NEEDS_PROGRAMS}{', '.join(missing)} not found; run tests/install-debian-packages as root on Debian"
+    if os.environ.get("CI") and Path("/etc/debian_version").exists():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class OrthancServer:
+    """A running Orthanc: where it is, and who may use it."""
+
+    base_url: str
+    dicomweb_url: str
+    username: str
+    password: str
+    log: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The Authorization header of its one user."""
+        token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return {"Authorization": f"Basic {token}"}
+
+    def http(self) -> httpx.Client:
+        """A client of its REST interface, signed in; close it."""
+        return httpx.Client(base_url=self.base_url, headers=self.headers, timeout=60)
+
+    def reset(self) -> None:
+        """Delete every study."""
+        with self.http() as http:
+            for study in http.get("/studies").raise_for_status().json():
+                http.delete(f"/studies/{study}").raise_for_status()
+
+
+def orthanc_settings(storage: Path, port: int, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The project's own Orthanc configuration with *overrides* for a test on *port*; no script unless they name one."""
+    settings = json.loads((ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8"))
+    settings |= {
+        "StorageDirectory": str(storage),
+        "IndexDirectory": str(storage),
+        "HttpPort": port,
+        "RegisteredUsers": {"sightline": "sightline-test"},
+        "StableAge": 1,
+        "DicomWeb": settings["DicomWeb"] | {"Host": f"127.0.0.1:{port}"},
+    }
+    if "PythonScript" not in overrides:
+        del settings["PythonScript"]
+        settings["Plugins"] = [plugin for plugin in settings["Plugins"] if "Python" not in plugin]
+    return settings | dict(overrides)
+
+
+def _wait_until_ready(server: OrthancServer, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    with server.http() as http:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if http.get("/system").status_code == httpx.codes.OK:
+                    return True
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _not_ready(log: Path) -> NoReturn:
+    tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    pytest.fail(f"Orthanc did not start; the end of {log}:\n{tail}", pytrace=False)
+
+
+@contextmanager
+def run_orthanc(
+    storage: Path, *, overrides: Mapping[str, Any] | None = None, port: int | None = None, name: str = "orthanc"
+) -> Iterator[OrthancServer]:
+    """Debian's Orthanc on the project's configuration, until the block ends; the same *storage* may be used again.
+
+    The Sightline script is loaded only when *overrides* name it as "PythonScript". The log stays in .test-output/.
+    """
+    require("Orthanc", *ORTHANC_PLUGINS)
+    storage.mkdir(parents=True, exist_ok=True)
+    OUTPUT.mkdir(exist_ok=True)
+    log = OUTPUT / f"{name}.log"
+    for attempt in range(3):
+        used = port or free_port()
+        settings = orthanc_settings(storage, used, overrides or {})
+        base_url = f"http://127.0.0.1:{used}"
+        (username, password), *_ = settings["RegisteredUsers"].items()
+        server = OrthancServer(base_url, f"{base_url}/dicom-web", username, password, log)
+        configuration = storage.with_name(f"{storage.name}.json")
+        configuration.write_text(json.dumps(settings), encoding="utf-8")
+        with log.open("ab" if attempt else "wb") as output:
+            command = [str(program("Orthanc")), str(configuration)]
+            process = subprocess.Popen(command, cwd=storage.parent, stdout=output, stderr=output)
+        try:
+            # Another process may take the free port in between: one more try on another port.
+            if _wait_until_ready(server, process, timeout_s=30):
+                yield server
+                return
+        finally:
+            _end(process)
+    _not_ready(log)
