@@ -57,6 +57,8 @@ def ground_report(
     ValueError
         If *images* is empty or of several studies.
     """
+    if not images:
+        raise ValueError("there is no image to ground")
     study = images[0].ref.study
     placed = _placements(reading.phrases, images=images, grounder=grounder)
     names = _tracking_names(reading.phrases)
