@@ -58,7 +58,13 @@ class PatientRef:
 
 @dataclass(frozen=True, slots=True)
 class ReportRef:
-    """One version of a report. *version* is FHIR ``meta.versionId``, or a hash of the text when there is none."""
+    """One version of a report.
+
+    Parameters
+    ----------
+    report_id : the DiagnosticReport's logical id; ``urn:uuid:...``, derived, when it has none.
+    version : FHIR ``meta.versionId``; ``sha256:...`` of the text when there is none, which is no FHIR id.
+    """
 
     report_id: str
     version: str
@@ -92,6 +98,7 @@ class Report:
     ----------
     text : the exact text that phrases point into; never normalised.
     patient : as the report names them, or None for bare text.
+    other_patient_ids : further identifiers that the report's patient goes by, in the order given.
     study_instance_uids : the studies it says it describes; may be empty.
     accession_numbers : likewise.
     issued : when the report was released, or None.
@@ -103,6 +110,7 @@ class Report:
     text: str
     text_source: str
     patient: PatientRef | None = None
+    other_patient_ids: tuple[PatientRef, ...] = ()
     study_instance_uids: tuple[str, ...] = ()
     accession_numbers: tuple[str, ...] = ()
     issued: datetime | None = None

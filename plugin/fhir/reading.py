@@ -1,0 +1,234 @@
+"""FHIR DiagnosticReports, and report files, as :class:`plugin.values.Report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from plugin.errors import InputError
+from plugin.fhir.resource import (
+    MAX_BYTES,
+    Element,
+    Identifier,
+    Resources,
+    identifiers,
+    is_fhir_id,
+    local_name,
+    logical_id,
+    parse,
+    resources_of,
+)
+from plugin.fhir.text import text_of_file, text_of_report
+from plugin.identity import derived_id, sha256_hex
+from plugin.values import PatientRef, Report, ReportRef, ReportStatus, StudyRef
+
+DICOM_UID_SYSTEM = "urn:dicom:uid"
+"""R4 ImagingStudy, "Mapping of DICOM UIDs": the value is ``urn:oid:`` and the UID; some write the bare UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportIdentity:
+    """Whom and what a DiagnosticReport is about, without its text; fields as in :class:`plugin.values.Report`."""
+
+    patient: PatientRef | None = None
+    other_patient_ids: tuple[PatientRef, ...] = ()
+    study_instance_uids: tuple[str, ...] = ()
+    accession_numbers: tuple[str, ...] = ()
+
+
+def report_from_file(path: Path) -> tuple[Report, ...]:
+    """The reports in a file: FHIR JSON (a DiagnosticReport or a Bundle), or the text of one report.
+
+    Told by content: what starts with ``{`` is JSON, and so is every ``.json`` file; see
+    :func:`plugin.fhir.text.text_of_file` for the rest.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no usable report; the message says why.
+    """
+    content = _read(path)
+    if path.suffix.lower() == ".json" or _looks_like_json(content):
+        return reports_from(content)
+    if b"http://hl7.org/fhir" in content[:1024]:
+        raise InputError("the report is FHIR in XML, which is not read: export it as FHIR JSON")
+    return (report_from_text(content),)
+
+
+def report_from_text(content: bytes) -> Report:
+    """A report from the bytes of a text or HTML file. It names no patient and no study.
+
+    Raises
+    ------
+    InputError
+        See :func:`plugin.fhir.text.text_of_file`.
+    """
+    found = text_of_file(content)
+    digest = sha256_hex(found.text.encode())
+    return Report(
+        ref=ReportRef(f"urn:uuid:{derived_id('report text', digest)}", f"sha256:{digest}"),
+        status=ReportStatus.UNKNOWN,
+        text=found.text,
+        text_source=found.source,
+    )
+
+
+def reports_from(document: bytes) -> tuple[Report, ...]:
+    """Every usable DiagnosticReport in FHIR JSON, in order.
+
+    Raises
+    ------
+    InputError
+        If it is not FHIR JSON, holds no DiagnosticReport, or none of them can be used: the reason of the first.
+    """
+    resources = resources_of(parse(document))
+    found = resources.of_type("DiagnosticReport")
+    if not found:
+        raise InputError("there is no DiagnosticReport in the FHIR input: give the report, or a Bundle that holds it")
+    reports, refusals = [], []
+    for each in found:
+        try:
+            reports.append(report_of(each, resources))
+        except InputError as error:
+            refusals.append(error)
+    if not reports:
+        raise refusals[0]
+    return tuple(reports)
+
+
+def report_of(report: Element, resources: Resources) -> Report:
+    """One DiagnosticReport; what it refers to is looked up in *resources*.
+
+    Raises
+    ------
+    InputError
+        If it was withdrawn (cancelled, entered-in-error) or has no usable text.
+    """
+    status = _status(report)
+    if status in (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR):
+        raise InputError(f"the report was withdrawn (its status is {status}), so it is not used: give the current one")
+    found = text_of_report(report, resources)
+    who = identity_of(report, resources)
+    subject = report.child("subject")
+    return Report(
+        ref=report_ref(report, text=found.text),
+        status=status,
+        text=found.text,
+        text_source=found.source,
+        patient=who.patient,
+        other_patient_ids=who.other_patient_ids,
+        study_instance_uids=who.study_instance_uids,
+        accession_numbers=who.accession_numbers,
+        issued=_instant(report.string("issued")),
+        service_request_ids=_logical_ids(_orders(report), "ServiceRequest", resources=resources, container=report),
+        imaging_study_ids=_logical_ids(_studies(report), "ImagingStudy", resources=resources, container=report),
+        subject_id=logical_id(subject, resources.resolve(subject, container=report)) or None,
+    )
+
+
+def report_ref(report: Element, *, text: str) -> ReportRef:
+    """Which version of which report: its own id and version, else derived from its identifier or *text*."""
+    digest = sha256_hex(text.encode())
+    report_id = report.id
+    if not report_id:
+        own = next(iter(identifiers(report)), None)
+        derived = derived_id("report", own.system, own.value) if own else derived_id("report text", digest)
+        report_id = f"urn:uuid:{derived}"
+    version = report.child("meta").string("versionId")
+    return ReportRef(report_id, version if is_fhir_id(version) else f"sha256:{digest}")
+
+
+def identity_of(report: Element, resources: Resources) -> ReportIdentity:
+    """Whom and what the report is about, as far as *resources* and logical references tell."""
+    patients = _patients(report, resources)
+    studies = tuple(_target(each, resources, container=report) for each in _studies(report))
+    orders = tuple(_target(each, resources, container=report) for each in _orders(report)) + tuple(
+        _target(each, resources, container=study) for study in studies for each in study.children("basedOn")
+    )
+    uids = (uid for study in studies for each in identifiers(study) if (uid := _study_uid(each)))
+    accessions = (
+        each.value for about in (report, *orders, *studies) for each in identifiers(about) if each.kind == "ACSN"
+    )
+    return ReportIdentity(
+        patient=patients[0] if patients else None,
+        other_patient_ids=patients[1:],
+        study_instance_uids=tuple(dict.fromkeys(uids)),
+        accession_numbers=tuple(dict.fromkeys(accessions)),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"the report file is larger than {MAX_BYTES:,} bytes: give the report's text alone")
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise InputError(f"the report file cannot be read ({reason}): check --report") from None
+
+
+def _looks_like_json(content: bytes) -> bool:
+    head = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return head.startswith(b"{") and not head.startswith(b"{\\rtf")
+
+
+def _status(report: Element) -> ReportStatus:
+    try:
+        return ReportStatus(report.string("status"))
+    except ValueError:
+        return ReportStatus.UNKNOWN
+
+
+def _instant(text: str) -> datetime | None:
+    """A FHIR instant; None when it is missing, malformed or names no time zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _studies(report: Element) -> tuple[Element, ...]:
+    return report.children("imagingStudy") + report.children("study")  # R4, and what R5 calls it
+
+
+def _orders(report: Element) -> tuple[Element, ...]:
+    return report.children("basedOn")
+
+
+def _target(reference: Element, resources: Resources, *, container: Element) -> Element:
+    """The resource, or for a logical reference a stand-in that has only its identifier."""
+    found = resources.resolve(reference, container=container)
+    return found or Element({"identifier": reference.json.get("identifier")})
+
+
+def _logical_ids(
+    references: tuple[Element, ...], resource_type: str, *, resources: Resources, container: Element
+) -> tuple[str, ...]:
+    ids = []
+    for reference in references:
+        resolved = resources.resolve(reference, container=container)
+        name = local_name(reference.string("reference"))
+        kind = resolved.type or (name[0] if name else reference.string("type"))
+        if kind == resource_type and (found := logical_id(reference, resolved)):
+            ids.append(found)
+    return tuple(dict.fromkeys(ids))
+
+
+def _study_uid(identifier: Identifier) -> str:
+    """The Study Instance UID that an ImagingStudy identifier states, or ""."""
+    if identifier.system != DICOM_UID_SYSTEM:
+        return ""
+    uid = identifier.value.removeprefix("urn:oid:")
+    try:
+        return StudyRef(uid).study_instance_uid
+    except ValueError:
+        return ""
+
+
+def _patients(report: Element, resources: Resources) -> tuple[PatientRef, ...]:
+    """The patient's identifiers, medical record numbers (v2-0203 ``MR``) first."""
+    known = identifiers(_target(report.child("subject"), resources, container=report))
+    ranked = sorted(known, key=lambda each: each.kind != "MR")
+    return tuple(dict.fromkeys(PatientRef(each.value, each.system or each.assigner) for each in ranked))
