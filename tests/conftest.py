@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import servers
-from playwright.sync_api import Browser, sync_playwright
 from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,8 @@ def chromium() -> Iterator[Browser]:
     Playwright's synchronous interface keeps an event loop in this thread: run asyncio code of the same test in another.
     """
     servers.require("chromium")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=servers.program("chromium"), args=list(servers.CHROMIUM_FLAGS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import httpx
+import pydicom.examples
 import pytest
 from playwright.sync_api import Browser
 from servers import OrthancServer
@@ -33,3 +36,21 @@ def test_chromium_renders_a_page(chromium: Browser) -> None:
 
     assert page.inner_text("h1") == "Sightline"
     context.close()
+
+
+def test_orthanc_survives_a_request_for_jpeg_ls_frames(orthanc: OrthancServer) -> None:
+    """With GDCM on its defaults Orthanc 1.10 ends here; orthanc.json restricts it."""
+    orthanc.reset()
+    dataset = pydicom.examples.ct
+    file = io.BytesIO()
+    dataset.save_as(file)
+    series = f"studies/{dataset.StudyInstanceUID}/series/{dataset.SeriesInstanceUID}"
+    frames = f"{series}/instances/{dataset.SOPInstanceUID}/frames/1"
+
+    with orthanc.http() as http:
+        http.post("/instances", content=file.getvalue()).raise_for_status()
+        http.get(f"/dicom-web/{frames}", headers={"Accept": 'multipart/related; type="image/jls"'})
+        alive = http.get("/system").status_code
+
+    assert alive == httpx.codes.OK
+    orthanc.reset()
