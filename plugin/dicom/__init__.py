@@ -1,0 +1,1 @@
+"""Reading and writing DICOM: headers, pixels, segmentations, structured reports."""
