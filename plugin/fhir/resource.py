@@ -149,6 +149,7 @@ def parse(content: bytes) -> Element:
     if not isinstance(document, dict) or not Element(document).type:
         raise InputError("the JSON is not FHIR: expected an object with a resourceType (DiagnosticReport or Bundle)")
     _check_depth(document)
+    _check_characters(document)
     return Element(document)
 
 
@@ -164,6 +165,13 @@ def _check_depth(document: object) -> None:
             return
         level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
     raise InputError(f"the JSON is nested more than {MAX_DEPTH} levels deep, which no report is: export it again")
+
+
+def _check_characters(document: object) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError("the JSON holds half a character (an unpaired \\u surrogate): export it again") from None
 
 
 def resources_of(document: Element) -> Resources:
