@@ -136,7 +136,7 @@ class Phrase:
     def __post_init__(self) -> None:
         if self.start < 0 or self.end - self.start != len(self.text) or not self.text:
             raise ValueError("a phrase spans at least one character and exactly its text")
-        if self.end_utf16 - self.start_utf16 != len(self.text.encode("utf-16-le")) // 2:
+        if self.end_utf16 - self.start_utf16 != len(self.text.encode("utf-16-le", "surrogatepass")) // 2:
             raise ValueError("UTF-16 offsets do not span the phrase")
         if self.groundable != (self.not_groundable_reason is None):
             raise ValueError("a phrase is groundable, or says why not")
