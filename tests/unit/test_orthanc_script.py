@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -369,3 +370,14 @@ def test_the_status_route_answers_get_only(script: Any, fake: FakeOrthanc) -> No
 
 def test_the_button_cannot_be_broken_out_of(script: Any) -> None:
     assert "</script>" not in script.button("http://x/</script><script>")
+
+
+def test_every_setting_is_explained() -> None:
+    text = (ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8")
+    configuration = json.loads(text)
+    readme = (ROOT / "orthanc" / "README.md").read_text(encoding="utf-8")
+    settings = {name for name in (*configuration, *configuration["Sightline"]) if not name.startswith("_comment")}
+
+    missing = {name for name in settings | set(re.findall(r"\$\{(ORTHANC_\w+)", text)) if f"`{name}`" not in readme}
+
+    assert missing == set()

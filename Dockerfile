@@ -1,0 +1,27 @@
+# The service. Another build of PyTorch: docker build --build-arg TORCH_INDEX=<the wheel index that pytorch.org names> .
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH=torch==2.13.0
+ARG TORCH_INDEX=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/sightline
+RUN /opt/sightline/bin/pip install "$TORCH" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY model model
+COPY nlp nlp
+COPY plugin plugin
+RUN /opt/sightline/bin/pip install .
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /var/lib/sightline sightline \
+    && install -d -o sightline -g sightline /var/lib/sightline
+COPY --from=build /opt/sightline /opt/sightline
+ENV PATH=/opt/sightline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    SIGHTLINE_HOST=0.0.0.0 SIGHTLINE_PORT=8042 SIGHTLINE_DATA_DIR=/var/lib/sightline
+USER sightline
+WORKDIR /var/lib/sightline
+VOLUME /var/lib/sightline
+EXPOSE 8042
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['SIGHTLINE_PORT'] + '/health', timeout=4)"]
+CMD ["sightline", "serve"]
