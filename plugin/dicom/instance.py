@@ -1,0 +1,152 @@
+"""What every object that Sightline writes has in common: bytes, identity, equipment, times, patient and study.
+
+Nothing here reads a clock or draws a random number: the same evidence gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+from highdicom import SOPClass
+from pydicom import Dataset, config, dcmread, dcmwrite
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+from pydicom.valuerep import validate_value
+
+from plugin.errors import ConformanceError
+from plugin.identity import derived_uid
+from plugin.values import Provenance, Radiograph
+
+MANUFACTURER = "Sightline"
+MODEL_NAME = "Sightline phrase grounding"
+IMPLEMENTATION_CLASS_UID = UID(derived_uid("implementation", "sightline"))
+IMPLEMENTATION_VERSION_NAME = "SIGHTLINE"  # PS3.10 7.1: SH, at most 16 characters
+UTF_8 = "ISO_IR 192"
+
+# Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): present, possibly empty.
+_IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+# Where foreign headers are often wrong; a value that breaks its own representation is not copied.
+_CHECKED_VRS = ("AS", "CS", "DA", "DS", "DT", "IS", "TM")
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenInstance:
+    """One SOP instance, ready to store.
+
+    Parameters
+    ----------
+    file_name : unique among the instances of one evidence, ends in ``.dcm``.
+    content : DICOM Part 10 file.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    file_name: str
+    content: bytes
+
+
+def source_dataset(radiograph: Radiograph) -> Dataset:
+    """The header of *radiograph* with its text as Unicode and every identifying attribute present.
+
+    Raises
+    ------
+    ConformanceError
+        If header and pixels disagree about the size of the image.
+    """
+    source = dcmread(BytesIO(radiograph.header))
+    source.decode()
+    _forget_character_sets(source)
+    source.SpecificCharacterSet = UTF_8
+    for keyword in _IDENTITY:
+        if keyword not in source:
+            setattr(source, keyword, None)
+    for element in source:
+        if element.VR in _CHECKED_VRS and not _is_valid(element.VR, element.value):
+            element.value = None
+    if source.PatientSex not in ("M", "F", "O"):
+        source.PatientSex = None
+    size = (source.get("Rows"), source.get("Columns"))
+    if size != radiograph.pixels.shape:
+        raise ConformanceError(f"the header says {size} rows and columns, the pixels are {radiograph.pixels.shape}")
+    return source
+
+
+def _forget_character_sets(dataset: Dataset) -> None:
+    # Items inherit the set of the whole object (PS3.3 C.12.1.1.2), which becomes UTF-8.
+    dataset.pop("SpecificCharacterSet", None)
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _forget_character_sets(item)
+
+
+def _is_valid(vr: str, value: object) -> bool:
+    values = value if isinstance(value, MultiValue) else [value]
+    try:
+        for single in values:
+            validate_value(vr, None if single is None else str(single), config.RAISE)
+    except ValueError:
+        return False
+    return True
+
+
+def without_name(source: Dataset) -> Dataset:
+    """A copy of *source* for highdicom's constructors, which print names they find doubtful in warnings."""
+    nameless = Dataset()
+    nameless.update({element.tag: element for element in source if element.VR != "PN"})
+    nameless.PatientName = None
+    return nameless
+
+
+def equipment(provenance: Provenance) -> dict[str, Any]:
+    """The General Equipment module (PS3.3 C.7.5.1) as highdicom's keyword arguments."""
+    model = provenance.model
+    return {
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MODEL_NAME,
+        "device_serial_number": model.weights_sha256[:16],
+        "software_versions": f"{provenance.software_version} ({model.name} {model.version})"[:64],
+    }
+
+
+def device_uid(provenance: Provenance) -> str:
+    """The UID of the observer: this software with these weights."""
+    return derived_uid("device", provenance.software_version, provenance.model.weights_sha256)
+
+
+def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_name: str) -> WrittenInstance:
+    """*instance* with the source's names, with *created* in place of every time of writing, as bytes."""
+    instance.copy_patient_and_study_information(source)
+    instance.ReferringPhysicianName = source.ReferringPhysicianName
+    instance.SpecificCharacterSet = UTF_8
+    for moment in ("InstanceCreation", "Content", "Series"):
+        setattr(instance, f"{moment}Date", created.strftime("%Y%m%d"))
+        setattr(instance, f"{moment}Time", created.strftime("%H%M%S"))
+    for contributor in instance.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in contributor:
+            contributor.ContributionDateTime = created.strftime("%Y%m%d%H%M%S")
+    instance.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    buffer = BytesIO()
+    dcmwrite(buffer, instance, enforce_file_format=True)
+    return WrittenInstance(
+        sop_class_uid=str(instance.SOPClassUID),
+        sop_instance_uid=str(instance.SOPInstanceUID),
+        series_instance_uid=str(instance.SeriesInstanceUID),
+        file_name=file_name,
+        content=buffer.getvalue(),
+    )

@@ -1,0 +1,295 @@
+"""The whole evidence as a Comprehensive SR, TID 1500 "Measurement Report" (PS3.16): every phrase, lit or not.
+
+Per phrase, all under one tracking UID: a TID 1410 group for each region with its rectangle (no NUM: OHIF drops a
+rectangle whose group has one), a TID 1410 group for each segmentation frame with the certainty; or, where nothing is
+lit, a TID 1501 group with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import highdicom.sr as hd
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes as dicom
+from pydicom.sr.coding import Code
+
+from model.values import Region, State
+from nlp.phrases import Assertion
+from plugin.dicom import codes
+from plugin.dicom.instance import (
+    MANUFACTURER,
+    MODEL_NAME,
+    WrittenInstance,
+    device_uid,
+    equipment,
+    finished,
+    source_dataset,
+    without_name,
+)
+from plugin.identity import derived_uid
+from plugin.values import Evidence, GroundedPhrase, ImageDescription, ImageRef, Placement, Provenance
+
+SERIES_NUMBER = 9101
+IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+SOURCE = Code("260753009", "SCT", "Source")
+SOURCE_REPORT = Code("128225", "DCM", "Source report")
+PERCENT = Code("%", "UCUM", "Percent")
+PIXELS = Code("{pixels}", "UCUM", "Pixels")
+Relationship = hd.RelationshipTypeValues
+LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese", "und": "Undetermined"}
+STATES = {
+    State.FOUND: "Shown by the image.",
+    State.REGION_ONLY: "Only the area that the report names is marked.",
+    State.NOT_FOUND: "Not found in the image.",
+    State.NOT_GROUNDABLE: "Not looked for in the image.",
+}
+
+
+class Frame(NamedTuple):
+    """One frame of a Segmentation that is written with the report."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    number: int
+
+
+Frames = Mapping[tuple[str, str], Frame]
+
+
+def report(evidence: Evidence, segmentations: tuple[WrittenInstance, ...]) -> WrittenInstance | None:
+    """The Comprehensive SR of *evidence* that refers to *segmentations*; None when the report has no phrase.
+
+    The key finding comes first: lit phrases by probability, then asserted ones that are not lit, then the denied.
+
+    Raises
+    ------
+    ConformanceError
+        If header and pixels of an image contradict each other.
+    """
+    if not evidence.phrases:
+        return None
+    sources = [source_dataset(radiograph) for radiograph in evidence.images]
+    segments = [dcmread(BytesIO(written.content), stop_before_pixels=True) for written in segmentations]
+    frames = _frames(segments)
+    instance = hd.ComprehensiveSR(
+        evidence=[*map(without_name, sources), *segments, *map(_reference, evidence.references)],
+        content=_content(evidence, frames),
+        series_instance_uid=derived_uid("report-series", *evidence.key),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=derived_uid("report", *evidence.key),
+        instance_number=1,
+        is_complete=True,
+        series_description="Sightline: phrases of the report and their regions",
+        **equipment(evidence.provenance),
+    )
+    return finished(instance, source=sources[0], created=evidence.provenance.created, file_name="sr.dcm")
+
+
+# What the report is about
+
+
+def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
+    """TID 1500. Regions are "Imaging Measurements"; a phrase without one is among the "Qualitative Evaluations".
+
+    Both would be allowed in the first container, but there validators hold every group to TID 1410, which asks for a
+    region, and viewers offer a jump to nowhere.
+    """
+    phrases = _key_first(evidence.phrases)
+    regions = [group for phrase in phrases for group in _lit_groups(phrase, frames)]
+    statements = [group for phrase in phrases for group in _unlit_groups(phrase, frames)]
+    root = hd.ContainerContentItem(name=dicom.DCM.ImagingMeasurementReport, template_id="1500")
+    root.ContentSequence = hd.ContentSequence(
+        [
+            *hd.LanguageOfContentItemAndDescendants(_language(evidence.language)),
+            *_observer(evidence.provenance),
+            hd.CodeContentItem(
+                name=dicom.DCM.ProcedureReported,
+                value=IMAGING_PROCEDURE,
+                relationship_type=Relationship.HAS_CONCEPT_MOD,
+            ),
+            _image_library(evidence),
+            *([_container(dicom.DCM.ImagingMeasurements, regions)] if regions else []),
+            *([_container(QUALITATIVE_EVALUATIONS, statements)] if statements else []),
+            _text(SOURCE_REPORT, _identify(evidence)),
+        ]
+    )
+    return root
+
+
+def _observer(provenance: Provenance) -> hd.ObservationContext:
+    device = hd.DeviceObserverIdentifyingAttributes(
+        uid=device_uid(provenance),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=provenance.model.weights_sha256,
+    )
+    observer = hd.ObserverContext(observer_type=dicom.DCM.Device, observer_identifying_attributes=device)
+    return hd.ObservationContext(observer_device_context=observer)
+
+
+def _identify(evidence: Evidence) -> str:
+    report = evidence.report.ref
+    return f"id {report.report_id}; version {report.version}; SHA-256 {evidence.provenance.report_sha256}"
+
+
+def _container(name: Code, items: Sequence[hd.ContentItem]) -> hd.ContainerContentItem:
+    container = hd.ContainerContentItem(name=name, relationship_type=Relationship.CONTAINS)
+    container.ContentSequence = hd.ContentSequence(items)
+    return container
+
+
+def _text(name: Code, value: str) -> hd.TextContentItem:
+    return hd.TextContentItem(name=name, value=value, relationship_type=Relationship.CONTAINS)
+
+
+def _language(tag: str) -> hd.CodedConcept:
+    return hd.CodedConcept(tag, "RFC5646", LANGUAGES.get(tag.partition("-")[0], tag))
+
+
+def _image_library(evidence: Evidence) -> hd.ContainerContentItem:
+    """TID 1600: the grounded images with their size, then the images that were only looked at."""
+    entries = [_entry(radiograph.ref, *radiograph.pixels.shape) for radiograph in evidence.images]
+    entries += [_entry(other.image, other.rows, other.columns) for other in evidence.references]
+    return _container(dicom.DCM.ImageLibrary, [_container(dicom.DCM.ImageLibraryGroup, entries)])
+
+
+def _entry(image: ImageRef, rows: int, columns: int) -> hd.ImageContentItem:
+    entry = hd.ImageContentItem(
+        name=SOURCE,
+        referenced_sop_class_uid=image.sop_class_uid,
+        referenced_sop_instance_uid=image.sop_instance_uid,
+        relationship_type=Relationship.CONTAINS,
+    )
+    sizes = [(dicom.DCM.PixelDataRows, rows), (dicom.DCM.PixelDataColumns, columns)] if rows and columns else []
+    if sizes:
+        entry.ContentSequence = hd.ContentSequence(
+            [
+                hd.NumContentItem(name=name, value=value, unit=PIXELS, relationship_type=Relationship.HAS_ACQ_CONTEXT)
+                for name, value in sizes
+            ]
+        )
+    return entry
+
+
+def _reference(description: ImageDescription) -> Dataset:
+    image = description.image
+    dataset = Dataset()
+    dataset.SOPClassUID = image.sop_class_uid
+    dataset.SOPInstanceUID = image.sop_instance_uid
+    dataset.StudyInstanceUID = image.study.study_instance_uid
+    dataset.SeriesInstanceUID = image.series_instance_uid
+    return dataset
+
+
+# One phrase
+
+
+def _frames(segmentations: Iterable[Dataset]) -> Frames:
+    """Which frame shows a phrase: by (tracking UID, SOP instance UID of the image). Frame *n* is segment *n*."""
+    return {
+        (str(segment.TrackingUID), _source_uid(segmentation)): Frame(
+            segmentation.SOPClassUID, segmentation.SOPInstanceUID, int(segment.SegmentNumber)
+        )
+        for segmentation in segmentations
+        for segment in segmentation.SegmentSequence
+    }
+
+
+def _source_uid(segmentation: Dataset) -> str:
+    instance = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+    return str(instance.ReferencedSOPInstanceUID)
+
+
+def _key_first(phrases: tuple[GroundedPhrase, ...]) -> list[GroundedPhrase]:
+    def rank(phrase: GroundedPhrase) -> tuple[int, float]:
+        if phrase.lit:
+            return 0, -max(placement.probability for placement in phrase.placements if placement.regions)
+        return (2 if phrase.phrase.assertion in (Assertion.NEGATED, Assertion.NOT_REPORTED) else 1), 0.0
+
+    return sorted(phrases, key=rank)
+
+
+def _lit_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
+    """A TID 1410 group for each rectangle, then one for each segmentation frame, under one tracking UID."""
+    for placement in phrase.placements:
+        for region in sorted(placement.regions, key=lambda region: -region.probability):
+            yield from _region_group(phrase, placement.image, region)
+    for placement in phrase.placements:
+        if frame := frames.get((phrase.tracking_uid, placement.image.sop_instance_uid)):
+            yield from _frame_group(phrase, placement, frame)
+
+
+def _unlit_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
+    """A TID 1501 group with the reason, if there is an image on which *phrase* is not lit, or it was not looked for."""
+    unlit = [it for it in phrase.placements if (phrase.tracking_uid, it.image.sop_instance_uid) not in frames]
+    if phrase.placements and not unlit:
+        return
+    group = hd.MeasurementsAndQualitativeEvaluations(
+        measurements=[_certainty(placement) for placement in unlit], **_context(phrase)
+    )
+    items = group[0].ContentSequence
+    items.append(_text(dicom.DCM.Comment, phrase.phrase.text))
+    items.extend(_text(dicom.DCM.Conclusion, _conclusion(placement.state, placement.reason)) for placement in unlit)
+    if not phrase.placements:
+        reason = phrase.phrase.not_groundable_reason
+        items.append(_text(dicom.DCM.Conclusion, _conclusion(State.NOT_GROUNDABLE, reason)))
+    yield from group
+
+
+def _context(phrase: GroundedPhrase) -> dict[str, Any]:
+    """What every group of a phrase repeats: its identity, finding, site, and what the report says of it."""
+    said = phrase.phrase
+    site = codes.site(said)
+    laterality = codes.LATERALITY[said.laterality] if said.laterality else None
+    return {
+        "tracking_identifier": hd.TrackingIdentifier(uid=phrase.tracking_uid, identifier=phrase.tracking_id),
+        "finding_type": codes.coded(said.finding),
+        "finding_sites": None if site is None else [hd.FindingSite(site, laterality=laterality)],
+        "qualitative_evaluations": [hd.QualitativeEvaluation(name, value) for name, value in codes.evaluations(said)],
+    }
+
+
+def _region_group(phrase: GroundedPhrase, image: ImageRef, region: Region) -> hd.ContentSequence:
+    left, top, right, bottom = region.box
+    group = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=hd.ImageRegion(
+            graphic_type=hd.GraphicTypeValues.POLYLINE,
+            graphic_data=np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]),
+            source_image=hd.SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid),
+        ),
+        **_context(phrase),
+    )
+    group[0].ContentSequence.append(_text(dicom.DCM.Comment, phrase.phrase.text))
+    return group
+
+
+def _frame_group(phrase: GroundedPhrase, placement: Placement, frame: Frame) -> hd.ContentSequence:
+    image = placement.image
+    reference = hd.ReferencedSegmentationFrame(
+        sop_class_uid=frame.sop_class_uid,
+        sop_instance_uid=frame.sop_instance_uid,
+        frame_number=frame.number,
+        segment_number=frame.number,
+        source_image=hd.SourceImageForSegmentation(image.sop_class_uid, image.sop_instance_uid),
+    )
+    # A frame or a segment, never both (PS3.3 table 10-3).
+    del reference[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    group = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=reference, measurements=[_certainty(placement)], **_context(phrase)
+    )
+    group[0].ContentSequence.append(_text(dicom.DCM.Conclusion, _conclusion(placement.state, placement.reason)))
+    return group
+
+
+def _certainty(placement: Placement) -> hd.Measurement:
+    return hd.Measurement(name=dicom.DCM.CertaintyOfFinding, value=round(100 * placement.probability, 1), unit=PERCENT)
+
+
+def _conclusion(state: State, reason: str | None) -> str:
+    return f"{STATES[state]} {reason}" if reason else STATES[state]
