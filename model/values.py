@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,16 +85,25 @@ class Region:
 
         A SEG frame, the page's overlay and every score use this, so they agree to the pixel.
         """
-        crossings = np.zeros((rows, columns + 1), np.int32)
+        inside = np.zeros((rows, columns), np.bool_)
         here = np.asarray(self.outline, np.float64)
-        for (x0, y0), (x1, y1) in zip(here, np.roll(here, -1, axis=0), strict=True):
-            low, high = sorted((y0, y1))
-            # Rows whose centre the edge passes, half-open, so that a shared vertex counts once.
-            at = np.arange(max(0, math.ceil(low - 0.5)), min(rows, math.ceil(high - 0.5)))
-            if at.size:
-                x = x0 + (at + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-                np.add.at(crossings, (at, np.clip(np.ceil(x - 0.5), 0, columns).astype(int)), 1)
-        return np.asarray(np.cumsum(crossings[:, :-1], axis=1) % 2 == 1)
+        there = np.roll(here, -1, axis=0)
+        # Rows whose centre each edge passes, half-open, so that a shared vertex counts once.
+        ends = np.sort(np.stack([here[:, 1], there[:, 1]]), axis=0)
+        first, last = np.clip(np.ceil(ends - 0.5), 0, rows).astype(int)
+        edge = np.repeat(np.arange(len(here)), last - first)
+        if not edge.size:
+            return inside
+        row = np.arange(edge.size) - np.repeat(np.cumsum(last - first) - last, last - first)
+        (x0, y0), (x1, y1) = here[edge].T, there[edge].T
+        x = x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+        column = np.clip(np.ceil(x - 0.5), 0, columns).astype(int)
+        (top, left), (bottom, right) = (row.min(), column.min()), (row.max() + 1, column.max())
+        crossings = np.zeros((bottom - top, right - left + 1), np.uint8)
+        np.add.at(crossings, (row - top, column - left), 1)
+        # A pixel is inside when an odd number of edges lies left of its centre; uint8 keeps that parity when it wraps.
+        inside[top:bottom, left:right] = np.cumsum(crossings[:, :-1], axis=1, dtype=np.uint8) & 1
+        return inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import servers
 from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+# No deadline, since cores are shared; the same examples each time, so that red means that something changed.
+hypothesis.settings.register_profile("sightline", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("sightline")
 
 
 @pytest.fixture(scope="session")

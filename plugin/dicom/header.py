@@ -356,7 +356,12 @@ def header_bytes(dataset: Dataset) -> bytes:
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
-    meta.update(getattr(dataset, "file_meta", {}))
+    source = getattr(dataset, "file_meta", Dataset())
+    for tag in tuple(source.keys()):
+        try:
+            meta.add(source[tag])
+        except UNREADABLE:
+            continue
     if not meta.get("TransferSyntaxUID"):
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian

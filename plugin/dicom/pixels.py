@@ -157,13 +157,13 @@ def _transfer_syntax(dataset: Dataset) -> UID:
 def _stored_values(dataset: Dataset) -> Stored:
     """Stored values as 16-bit integers (rows, columns), unused and overlay bits removed."""
     form = _format_of(dataset)
-    _check_length(dataset, form)
     try:
         decoder = get_decoder(form.transfer_syntax)
     except NotImplementedError as error:
         raise InputError(
-            f"Transfer syntax {form.transfer_syntax} cannot be decoded; export the image uncompressed or lossless."
+            f"Transfer syntax {form.transfer_syntax.name} cannot be decoded; export the image uncompressed or lossless."
         ) from error
+    _check_length(dataset, form)
     try:
         decoded, _ = decoder.as_array(dataset, index=0, raw=True, **_AS_STORED)
     except (*UNREADABLE, RuntimeError, MemoryError) as error:
