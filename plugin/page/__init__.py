@@ -1,0 +1,1 @@
+"""The evidence as people and programs read it: evidence.json and the self-contained page."""
