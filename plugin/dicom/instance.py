@@ -50,6 +50,7 @@ class WrittenInstance:
     ----------
     file_name : unique among the instances of one evidence, ends in ``.dcm``.
     content : DICOM Part 10 file.
+    segments : of a Segmentation, the tracking UID of segment 1, 2, ...; empty for other objects.
     """
 
     sop_class_uid: str
@@ -57,6 +58,7 @@ class WrittenInstance:
     series_instance_uid: str
     file_name: str
     content: bytes
+    segments: tuple[str, ...] = ()
 
 
 def source_dataset(radiograph: Radiograph) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -114,7 +115,8 @@ def _segmentation(
     _add_planes(instance, radiograph)
     _check(instance, radiograph, lit=lit)
     name = "seg.dcm" if len(evidence.images) == 1 else f"seg-{number}.dcm"
-    return finished(instance, source=source, created=evidence.provenance.created, file_name=name)
+    written = finished(instance, source=source, created=evidence.provenance.created, file_name=name)
+    return replace(written, segments=tuple(phrase.tracking_uid for phrase, _ in lit))
 
 
 def _description(

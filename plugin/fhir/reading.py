@@ -105,14 +105,14 @@ def report_of(report: Element, resources: Resources) -> Report:
     InputError
         If it was withdrawn (cancelled, entered-in-error) or has no usable text.
     """
-    status = _status(report)
+    status = status_of(report)
     if status in (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR):
         raise InputError(f"the report was withdrawn (its status is {status}), so it is not used: give the current one")
     found = text_of_report(report, resources)
     who = identity_of(report, resources)
     subject = report.child("subject")
     return Report(
-        ref=report_ref(report, text=found.text),
+        ref=_ref(report, text=found.text),
         status=status,
         text=found.text,
         text_source=found.source,
@@ -127,16 +127,21 @@ def report_of(report: Element, resources: Resources) -> Report:
     )
 
 
-def report_ref(report: Element, *, text: str) -> ReportRef:
-    """Which version of which report: its own id and version, else derived from its identifier or *text*."""
-    digest = sha256_hex(text.encode())
-    report_id = report.id
-    if not report_id:
-        own = next(iter(identifiers(report)), None)
-        derived = derived_id("report", own.system, own.value) if own else derived_id("report text", digest)
-        report_id = f"urn:uuid:{derived}"
-    version = report.child("meta").string("versionId")
-    return ReportRef(report_id, version if is_fhir_id(version) else f"sha256:{digest}")
+def ref_of(report: Element, resources: Resources) -> ReportRef:
+    """Which version of which report it is, also when it has no usable text."""
+    try:
+        text = text_of_report(report, resources).text
+    except InputError:
+        text = ""
+    return _ref(report, text=text)
+
+
+def status_of(report: Element) -> ReportStatus:
+    """The report's status; UNKNOWN when it is missing or none of FHIR's."""
+    try:
+        return ReportStatus(report.string("status"))
+    except ValueError:
+        return ReportStatus.UNKNOWN
 
 
 def identity_of(report: Element, resources: Resources) -> ReportIdentity:
@@ -173,11 +178,16 @@ def _looks_like_json(content: bytes) -> bool:
     return head.startswith(b"{") and not head.startswith(b"{\\rtf")
 
 
-def _status(report: Element) -> ReportStatus:
-    try:
-        return ReportStatus(report.string("status"))
-    except ValueError:
-        return ReportStatus.UNKNOWN
+def _ref(report: Element, *, text: str) -> ReportRef:
+    """Its own id and version; else derived from its identifier or *text*."""
+    digest = sha256_hex(text.encode())
+    report_id = report.id
+    if not report_id:
+        own = next(iter(identifiers(report)), None)
+        derived = derived_id("report", own.system, own.value) if own else derived_id("report text", digest)
+        report_id = f"urn:uuid:{derived}"
+    version = report.child("meta").string("versionId")
+    return ReportRef(report_id, version if is_fhir_id(version) else f"sha256:{digest}")
 
 
 def _instant(text: str) -> datetime | None:

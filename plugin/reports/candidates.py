@@ -1,0 +1,88 @@
+"""What both report stores decide alike: which reports are about a study, and in which order; what may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plugin.errors import ConformanceError, InputError
+from plugin.fhir.reading import identity_of, ref_of, status_of
+from plugin.fhir.resource import Element, Resources, parse
+from plugin.matching import match
+from plugin.ports import StudyIdentity
+from plugin.values import ReportRef, ReportStatus
+
+WITHDRAWN = (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A DiagnosticReport that may be about the study, with the resources to look up what it refers to."""
+
+    report: Element
+    resources: Resources
+
+
+def is_about(candidate: Candidate, study: StudyIdentity) -> bool:
+    """Whether the data alone say that the report is about *study*.
+
+    Raises
+    ------
+    InputError
+        If the report names the study, but another patient.
+    """
+    identity = identity_of(candidate.report, candidate.resources)
+    try:
+        return match(identity, study).proven
+    except InputError:
+        if study.study.study_instance_uid in identity.study_instance_uids:
+            raise
+        return False
+
+
+def newest_first(candidates: Iterable[Candidate]) -> tuple[ReportRef, ...]:
+    """The newest version of each report: current reports before withdrawn ones, later ones first."""
+    newest: dict[str, Candidate] = {}
+    for candidate in candidates:
+        report_id = ref_of(candidate.report, candidate.resources).report_id
+        if report_id not in newest or _age(candidate) > _age(newest[report_id]):
+            newest[report_id] = candidate
+    ranked = sorted(newest.values(), key=_age, reverse=True)
+    ranked.sort(key=lambda each: status_of(each.report) in WITHDRAWN)
+    return tuple(ref_of(each.report, each.resources) for each in ranked)
+
+
+def put_urls(bundle: str) -> tuple[str, ...]:
+    """The "Type/id" that each entry of a transaction Bundle puts.
+
+    Raises
+    ------
+    ConformanceError
+        If it is not a transaction Bundle, or has an entry that is no PUT of its own resource.
+    """
+    try:
+        document = parse(bundle.encode())
+    except InputError as error:
+        raise ConformanceError(f"the bundle to write cannot be read: {error}") from None
+    entries = document.children("entry")
+    if document.type != "Bundle" or document.string("type") != "transaction" or not entries:
+        raise ConformanceError("the bundle to write is not a transaction Bundle with entries")
+    urls = []
+    for entry in entries:
+        request, resource = entry.child("request"), entry.child("resource")
+        url = request.string("url")
+        if request.string("method") != "PUT" or not resource.id or url != f"{resource.type}/{resource.id}":
+            raise ConformanceError("the bundle to write has an entry that is no PUT of its resource to its id")
+        urls.append(url)
+    return tuple(urls)
+
+
+def _age(candidate: Candidate) -> tuple[str, int, str]:
+    """Orders versions: FHIR instants compare as text well enough, then numbered versions, then the rest."""
+    meta = candidate.report.child("meta")
+    version = meta.string("versionId")
+    return (
+        meta.string("lastUpdated") or candidate.report.string("issued"),
+        int(version) if version.isdecimal() else 0,
+        version,
+    )

@@ -1,0 +1,128 @@
+"""Reports at a FHIR R4 server, results to the same: the networked report store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import httpx
+
+from plugin.errors import InputError
+from plugin.fhir.client import FhirClient, token
+from plugin.fhir.reading import DICOM_UID_SYSTEM, ref_of, report_of
+from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
+from plugin.ports import StudyIdentity
+from plugin.reports.candidates import Candidate, is_about, newest_first, put_urls
+from plugin.values import Report, ReportRef
+
+_PAGE = "100"
+_FOLLOWED = ("subject", "imagingStudy", "study", "basedOn", "result")
+
+
+class FhirReportStore:
+    """Implements :class:`plugin.ports.ReportStore` on a FHIR server.
+
+    R4 has no search parameter from DiagnosticReport to its study. So the study, its orders and its patient are looked
+    up first, then their reports, and of these the ladder of :mod:`plugin.matching` keeps the ones about the study.
+
+    Parameters are those of :class:`plugin.fhir.client.FhirClient`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        client: httpx.Client,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._server = FhirClient(base_url, client=client, headers=headers, timeout_s=timeout_s, sleep=sleep)
+
+    def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
+        """See :class:`plugin.ports.ReportStore`.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        InputError
+            If a report names the study, but another patient; if the server does not speak FHIR JSON.
+        """
+        known = tuple(self._anchors(study))
+        pool = _pool(known)
+        likely = (Candidate(report, pool) for report in self._reports_of(known))
+        # Only a likely hit is worth the requests that complete it; what they bring may still speak against it.
+        complete = (self._completed(each.report, known) for each in likely if is_about(each, study))
+        return newest_first(candidate for candidate in complete if is_about(candidate, study))
+
+    def read(self, report: ReportRef) -> Report:
+        """See :class:`plugin.ports.ReportStore`."""
+        for name in _names(report):
+            resource = self._server.read(name)
+            if resource is None:
+                continue
+            candidate = self._completed(resource, ())
+            if ref_of(candidate.report, candidate.resources) == report:
+                return report_of(candidate.report, candidate.resources)
+        raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
+
+    def write(self, bundle: str) -> None:
+        """See :class:`plugin.ports.ReportStore`."""
+        put_urls(bundle)
+        self._server.transaction(bundle)
+
+    def _anchors(self, study: StudyIdentity) -> Iterator[Element]:
+        """The study, its orders and its patient, as far as the server has them."""
+        uid = study.study.study_instance_uid
+        both = ",".join(token(value, system=DICOM_UID_SYSTEM) for value in (f"urn:oid:{uid}", uid))
+        yield from self._search("ImagingStudy", identifier=both)
+        if study.accession_number.strip():
+            yield from self._search("ServiceRequest", identifier=token(study.accession_number.strip()))
+        if study.patient is not None and study.patient.patient_id.strip():
+            yield from self._search("Patient", identifier=token(study.patient.patient_id.strip()))
+
+    def _reports_of(self, anchors: tuple[Element, ...]) -> Iterator[Element]:
+        links = [each.child("subject") for each in anchors]
+        links += [reference for each in anchors for reference in each.children("basedOn")]
+        names = [(each.type, each.id) for each in anchors]
+        names += [name for link in links if (name := local_name(self._server.relative(link.string("reference"))))]
+        seen: set[str] = set()
+        for parameter, resource_type in (("based-on", "ServiceRequest"), ("subject", "Patient")):
+            wanted = ",".join(dict.fromkeys("/".join(name) for name in names if name[0] == resource_type))
+            for report in self._search("DiagnosticReport", **{parameter: wanted}) if wanted else ():
+                if report.id and report.id not in seen:
+                    seen.add(report.id)
+                    yield report
+
+    def _search(self, resource_type: str, **params: str) -> Iterator[Element]:
+        return self._server.search(resource_type, params | {"_count": _PAGE})
+
+    def _completed(self, report: Element, known: tuple[Element, ...]) -> Candidate:
+        """*report* with everything that it refers to on this server."""
+        links = [reference.string("reference") for name in _FOLLOWED for reference in report.children(name)]
+        links += [form.string("url") for form in report.children("presentedForm") if not form.string("data")]
+        found = known + self._fetched(links, known)
+        # The order may be named by the study alone.
+        orders = [order.string("reference") for study in found for order in study.children("basedOn")]
+        return Candidate(report, _pool(found + self._fetched(orders, found)))
+
+    def _fetched(self, links: list[str], known: tuple[Element, ...]) -> tuple[Element, ...]:
+        """What *links* name on this server and is not *known* yet."""
+        names = dict.fromkeys(name for link in links if (name := local_name(self._server.relative(link))))
+        have = {(resource.type, resource.id) for resource in known}
+        reads = (self._server.read("/".join(name)) for name in names if name not in have)
+        return tuple(resource for resource in reads if resource is not None)
+
+
+def _pool(resources: Iterable[Element]) -> Resources:
+    """All of one server, so "Type/id" alone tells them apart."""
+    return Resources(("", resource) for resource in resources)
+
+
+def _names(report: ReportRef) -> Iterator[str]:
+    if not is_fhir_id(report.report_id):
+        return
+    yield f"DiagnosticReport/{report.report_id}"
+    if is_fhir_id(report.version):
+        yield f"DiagnosticReport/{report.report_id}/_history/{report.version}"
