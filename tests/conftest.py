@@ -64,8 +64,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS_PROGRAMS in str(report.longrepr)]
     if not skipped:
         return
-    files = sorted({report.nodeid.partition("::")[0] for report in skipped})
+    files = ", ".join(sorted({report.nodeid.partition("::")[0] for report in skipped}))
     terminalreporter.write_line(
-        f"{len(skipped)} tests were skipped ({', '.join(files)}): run tests/install-debian-packages as root on "
-        "Debian 12, then make test again"
+        f"Skipped for want of programs: {files}. Run tests/install-debian-packages as root on Debian 12, then make test."
     )

@@ -20,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / ".test-output"
+DEBIAN = Path("/etc/debian_version")
 NEEDS_PROGRAMS = "needs Debian packages: "
 NEEDS_SHARED = "needs ../shared beside the checkout: "
 ORTHANC_PLUGINS = tuple(f"/usr/share/orthanc/plugins/libOrthanc{name}.so" for name in ("DicomWeb", "Gdcm", "Python"))
@@ -45,7 +46,7 @@ def require(*names: str) -> None:
     if not missing:
         return
     reason = f"{NEEDS_PROGRAMS}{', '.join(missing)} not found; run tests/install-debian-packages as root on Debian"
-    if os.environ.get("CI") and Path("/etc/debian_version").exists():
+    if os.environ.get("CI") and DEBIAN.exists():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
