@@ -66,5 +66,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     files = ", ".join(sorted({report.nodeid.partition("::")[0] for report in skipped}))
     terminalreporter.write_line(
-        f"Skipped for want of programs: {files}. Run tests/install-debian-packages as root on Debian 12, then make test."
+        f"Skipped for want of programs: {files}. Run tests/install-debian-packages as root on Debian 12."
     )
