@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from servers import ROOT
 
+from plugin.dicom.instance import MANUFACTURER
+from plugin.identity import derived_uid
+
 URL = "http://sightline:8000"
 RADIOGRAPH = {
     "Instances": ["b", "a"],
@@ -158,6 +161,11 @@ def test_the_script_imports_nothing_but_the_standard_library_and_orthanc() -> No
 )
 def test_a_series_is_ours_by_its_kind_its_maker_and_its_uid(script: Any, tags: dict[str, str], own: bool) -> None:
     assert script.is_own({"MainDicomTags": tags}) is own
+
+
+def test_the_script_knows_the_name_that_the_writers_use(script: Any) -> None:
+    assert script.OWN_MANUFACTURER == MANUFACTURER
+    assert derived_uid("segmentation-series", "1.2.3").startswith(script.OWN_UID_ROOT)
 
 
 def test_the_fingerprint_ignores_order_and_our_own_objects(script: Any) -> None:
