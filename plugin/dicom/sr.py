@@ -231,7 +231,7 @@ def _unlit_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.Content
     if phrase.placements and not unlit:
         return
     group = hd.MeasurementsAndQualitativeEvaluations(
-        measurements=[_certainty(placement) for placement in unlit], **_context(phrase)
+        measurements=[_certainty(placement, on_image=True) for placement in unlit], **_context(phrase)
     )
     items = group[0].ContentSequence
     items.append(_text(dicom.DCM.Comment, phrase.phrase.text))
@@ -287,8 +287,15 @@ def _frame_group(phrase: GroundedPhrase, placement: Placement, frame: Frame) -> 
     return group
 
 
-def _certainty(placement: Placement) -> hd.Measurement:
-    return hd.Measurement(name=dicom.DCM.CertaintyOfFinding, value=round(100 * placement.probability, 1), unit=PERCENT)
+def _certainty(placement: Placement, *, on_image: bool = False) -> hd.Measurement:
+    image = placement.image
+    source = hd.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid)
+    return hd.Measurement(
+        name=dicom.DCM.CertaintyOfFinding,
+        value=round(100 * placement.probability, 1),
+        unit=PERCENT,
+        referenced_images=[source] if on_image else None,
+    )
 
 
 def _conclusion(state: State, reason: str | None) -> str:
