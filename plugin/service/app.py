@@ -1,0 +1,94 @@
+"""The application: routes over the services, behind the guard, with the worker beside them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from plugin import __version__
+from plugin.errors import InputError
+from plugin.service.guard import Guard
+from plugin.service.health import health_router
+from plugin.service.parts import Services
+from plugin.service.predict import predict_router
+from plugin.service.problems import answer_with_problems
+from plugin.service.studies import studies_router
+from plugin.service.worker import Worker
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# A DICOM file of 64 MiB in base64.
+MAX_BODY_BYTES = 88 * 1024 * 1024
+
+
+def create_app(
+    services: Services,
+    *,
+    allowed_hosts: tuple[str, ...] = LOOPBACK,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    work: bool = True,
+) -> FastAPI:
+    """The service over *services*.
+
+    Parameters
+    ----------
+    allowed_hosts : names that requests may use for the service ("*": any); others are refused, so that a web page
+        whose name was pointed at this machine (DNS rebinding) reads nothing.
+    max_body_bytes : larger requests are refused.
+    work : whether jobs are worked on here.
+    """
+    worker = Worker(services.queue, services.ground)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if work:
+            worker.start()
+        yield
+        if work:
+            worker.stop()
+
+    # No /docs: that page of FastAPI loads its script from another site.
+    app = FastAPI(
+        title="Sightline",
+        version=__version__,
+        summary="Finding phrases of a chest X-ray report, and where they are on the image.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.include_router(studies_router(services, wake=worker.wake))
+    app.include_router(predict_router(services))
+    app.include_router(health_router(services.checks))
+    answer_with_problems(app)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+    app.add_middleware(Guard, max_body_bytes=max_body_bytes)
+    return app
+
+
+def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object]) -> None:
+    """Serve *app* until it is interrupted; *tell* is called with its address once the port is taken.
+
+    Raises
+    ------
+    InputError
+        If the address is not free.
+    """
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"Port {port} on {host} cannot be used ({error.strerror}); choose another port."
+            ) from error
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"http://{shown}:{listening.getsockname()[1]}/")
+        # No access log: addresses of requests hold identifiers of studies.
+        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,81 @@
+"""What stands before every route: a limit on bodies, headers on answers, and no detail of unexpected errors."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from plugin.service.problems import log_defect, problem, problem_of
+
+# Answers hold patient data: not kept in caches, not framed, not sniffed, not told to other sites.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _TooLargeError(Exception):
+    """The body grew over the limit while it was read."""
+
+
+class Guard:
+    """ASGI middleware, the outermost.
+
+    Parameters
+    ----------
+    max_body_bytes : a larger body is refused with 413: at once when its length is stated, else while it is read.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._refuse_stated_length(scope)
+            await self._app(scope, self._limited(receive), send_guarded)
+        except _TooLargeError:
+            too_large = problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes."
+            )
+            await too_large(scope, receive, send_guarded)
+        except Exception as error:  # noqa: BLE001 - the last resort of every request: answered, and logged without data
+            log_defect("request", error)
+            if not started:
+                await problem_of(error)(scope, receive, send_guarded)
+
+    def _refuse_stated_length(self, scope: Scope) -> None:
+        stated = Headers(scope=scope).get("content-length", "0")
+        if stated.isdigit() and int(stated) > self._max_body_bytes:
+            raise _TooLargeError
+
+    def _limited(self, receive: Receive) -> Receive:
+        read = 0
+
+        async def receive_limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max_body_bytes:
+                raise _TooLargeError
+            return message
+
+        return receive_limited

@@ -1,0 +1,65 @@
+"""What the service works with. The composition root builds it; nothing here knows an implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from plugin.errors import InputError
+from plugin.ports import Grounder, JobQueue, ReportReader
+from plugin.values import Radiograph, StudyRef
+
+
+class Results(Protocol):
+    """Where results are read from; :class:`plugin.results.ResultFolder` is one."""
+
+    def read(self, study: StudyRef, name: str) -> bytes | None:
+        """The newest file *name* of *study*, or None."""
+
+    def studies(self) -> tuple[StudyRef, ...]:
+        """Every study with results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing the service cannot work without; *probe* raises a SightlineError when it is not there."""
+
+    name: str
+    probe: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the routes call.
+
+    Parameters
+    ----------
+    ground : grounds one study and stores what it finds; doing it twice changes nothing. Raises SightlineError.
+    job_id : the id of the job that grounds a study now; equal for equal work (study, report version, model, settings).
+    read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
+    checks : what ``/health/ready`` asks.
+    """
+
+    queue: JobQueue
+    results: Results
+    ground: Callable[[StudyRef], object]
+    job_id: Callable[[StudyRef], str]
+    grounder: Grounder
+    read_report: ReportReader
+    read_dicom: Callable[[bytes], Radiograph]
+    checks: tuple[Check, ...] = ()
+
+
+def study_of(study_instance_uid: str) -> StudyRef:
+    """The study of a request.
+
+    Raises
+    ------
+    InputError
+        If it is not a DICOM UID.
+    """
+    try:
+        return StudyRef(study_instance_uid)
+    except ValueError:
+        raise InputError("That is not a study instance UID: digits and dots, at most 64 characters.") from None

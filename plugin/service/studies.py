@@ -1,0 +1,161 @@
+"""Studies, jobs, evidence and the list page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+import jinja2
+from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field
+
+from plugin.page.document import EvidenceDocument
+from plugin.page.view import content_security_policy
+from plugin.ports import Job, JobState
+from plugin.service.parts import Services, study_of
+from plugin.service.problems import NOT_FOUND, RESPONSES
+
+EXAMPLE_UID = "1.2.826.0.1.3680043.8.498.1"
+StudyUid = Annotated[str, Path(description="Study Instance UID.", examples=[EXAMPLE_UID], max_length=64)]
+
+
+class StudyRequest(BaseModel):
+    """Ask for a study to be grounded; it and its report are fetched from the archive and the report store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    study_instance_uid: str = Field(max_length=64, examples=[EXAMPLE_UID])
+
+
+class JobAnswer(BaseModel):
+    """A job as it stands."""
+
+    job_id: str
+    study_instance_uid: str = Field(examples=[EXAMPLE_UID])
+    state: JobState
+    attempts: int = Field(examples=[1])
+    updated: datetime
+    error: str | None = Field(examples=["The study has no frontal chest radiograph."])
+    page: str = Field(description="Where the evidence page is, once the job is done.")
+    evidence: str = Field(description="Where the evidence is, once the job is done.")
+
+
+def answer_of(job: Job) -> JobAnswer:
+    """*job* as it is told."""
+    uid = job.study.study_instance_uid
+    return JobAnswer(
+        job_id=job.job_id,
+        study_instance_uid=uid,
+        state=job.state,
+        attempts=job.attempts,
+        updated=job.updated,
+        error=job.error,
+        page=f"/studies/{uid}/page",
+        evidence=f"/studies/{uid}/evidence",
+    )
+
+
+def studies_router(services: Services, *, wake: Callable[[], None]) -> APIRouter:
+    """Routes over *services*; *wake* is called when a job was put."""
+    router = APIRouter(tags=["studies"])
+
+    @router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")
+    def submit(request: StudyRequest, response: Response) -> JobAnswer:
+        """Queue the study. Asking again for the same work answers the same job; a failed one is queued again."""
+        study = study_of(request.study_instance_uid)
+        job = services.queue.put(services.job_id(study), study)
+        wake()
+        response.headers["Location"] = f"/jobs/{job.job_id}"
+        return answer_of(job)
+
+    @router.get("/jobs", responses=RESPONSES, summary="Jobs, the last changed first")
+    def jobs() -> list[JobAnswer]:
+        return [answer_of(job) for job in services.queue.list()]
+
+    @router.get("/jobs/{job_id}", responses=RESPONSES | NOT_FOUND, summary="One job")
+    def job(job_id: Annotated[str, Path(max_length=200)]) -> JobAnswer:
+        found = services.queue.get(job_id)
+        if found is None:
+            raise HTTPException(404, "There is no such job.")
+        return answer_of(found)
+
+    @router.get(
+        "/studies/{study_instance_uid}/evidence",
+        responses=RESPONSES | NOT_FOUND,
+        response_model=EvidenceDocument,
+        summary="The evidence as JSON",
+    )
+    def evidence(study_instance_uid: StudyUid) -> Response:
+        """The newest evidence of the study, byte for byte as it was written; docs/evidence.md tells its fields."""
+        return Response(result_file(services, study_instance_uid, "evidence.json"), media_type="application/json")
+
+    @router.get(
+        "/studies/{study_instance_uid}/page",
+        responses=RESPONSES | NOT_FOUND,
+        response_class=HTMLResponse,
+        summary="The evidence page",
+    )
+    def page(study_instance_uid: StudyUid) -> HTMLResponse:
+        """Report and image: hover a phrase, and its region lights up."""
+        return HTMLResponse(result_file(services, study_instance_uid, "evidence.html"))
+
+    @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
+    def home() -> HTMLResponse:
+        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services)))
+
+    @router.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return Response(status_code=204)
+
+    return router
+
+
+def result_file(services: Services, study_instance_uid: str, name: str) -> bytes:
+    """The newest *name* of the study.
+
+    Raises
+    ------
+    InputError
+        If that is no UID.
+    HTTPException
+        404, if there is none (yet).
+    """
+    content = services.results.read(study_of(study_instance_uid), name)
+    if content is None:
+        raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
+    return content
+
+
+def _without_jobs(services: Services) -> tuple[str, ...]:
+    known = {job.study for job in services.queue.list()}
+    return tuple(study.study_instance_uid for study in services.results.studies() if study not in known)
+
+
+def home_page(jobs: tuple[Job, ...], others: tuple[str, ...]) -> str:
+    """The list of *jobs* and of *others* (UIDs of studies with results but no recent job) as HTML."""
+    style = _style()
+    return _template().render(
+        jobs=jobs,
+        others=others,
+        moving=any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs),
+        style=Markup(style),  # noqa: S704 - a file of this package
+        policy=content_security_policy(style=style, script=""),
+    )
+
+
+@cache
+def _style() -> str:
+    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("plugin.service", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("home.html")
