@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID, RLELossless
 
+from plugin.dicom.header import UNREADABLE
 from plugin.errors import InputError
 
 Shape = tuple[int, int, int]
@@ -29,7 +30,7 @@ def frames_of(dataset: Dataset) -> tuple[bytes, ...]:
     """
     try:
         return tuple(generate_frames(dataset.PixelData, number_of_frames=1))
-    except (ValueError, LookupError, OSError, TypeError) as error:
+    except UNREADABLE as error:
         raise InputError("The pixel data are not encapsulated properly (PS3.5 A.4); is the file complete?") from error
 
 

@@ -6,6 +6,7 @@ through :func:`text` or :func:`numbers`, which answer "nothing" where the elemen
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -36,6 +37,9 @@ from pydicom.uid import (
 from model.values import View
 from plugin.errors import InputError
 from plugin.values import ImageDescription, ImageRef, PatientRef, StudyRef
+
+# pydicom quotes offending values, names of patients among them, in its log.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 FOR_PRESENTATION: Final = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
 FOR_PROCESSING: Final = DigitalXRayImageStorageForProcessing

@@ -16,7 +16,6 @@ Rules, where the standard leaves a choice:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +27,7 @@ from pydicom.uid import UID, RLELossless
 
 from model.geometry import UPRIGHT, Orientation
 from plugin.dicom.codestream import frame_shape, frames_of
+from plugin.dicom.decoding import AS_STORED, PixelFormat, decoded
 from plugin.dicom.header import (
     FOR_PROCESSING,
     UNREADABLE,
@@ -98,20 +98,7 @@ def _digest(stored: Stored) -> str:
 # Stored values ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
-    """The image pixel module (PS3.3 C.7.6.3), checked."""
-
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    transfer_syntax: UID
-
-
-def _format_of(dataset: Dataset) -> _Format:
+def _format_of(dataset: Dataset) -> PixelFormat:
     """Refuse everything but one plausible greyscale frame, before anything is allocated."""
     if "PixelData" not in dataset:
         raise InputError("The instance has no Pixel Data of whole numbers; expected a radiograph with its image.")
@@ -138,7 +125,7 @@ def _format_of(dataset: Dataset) -> _Format:
         raise InputError(
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high} do not describe a radiograph."
         )
-    return _Format(
+    return PixelFormat(
         rows, columns, allocated, stored, high, integer(dataset, "PixelRepresentation") == 1, _transfer_syntax(dataset)
     )
 
@@ -158,40 +145,34 @@ def _stored_values(dataset: Dataset) -> Stored:
     """Stored values as 16-bit integers (rows, columns), unused and overlay bits removed."""
     form = _format_of(dataset)
     try:
-        decoder = get_decoder(form.transfer_syntax)
+        get_decoder(form.transfer_syntax)
     except NotImplementedError as error:
         raise InputError(
             f"Transfer syntax {form.transfer_syntax.name} cannot be decoded; export the image uncompressed or lossless."
         ) from error
-    _check_length(dataset, form)
-    try:
-        decoded, _ = decoder.as_array(dataset, index=0, raw=True, **_AS_STORED)
-    except (*UNREADABLE, RuntimeError, MemoryError) as error:
-        raise InputError(
-            f"The pixel data ({form.transfer_syntax.name}) cannot be decoded; is the file complete?"
-        ) from error
-    if decoded.shape != (form.rows, form.columns):
-        raise InputError(f"The pixel data decode to {decoded.shape}, not to {(form.rows, form.columns)}.")
+    if not form.transfer_syntax.is_encapsulated:
+        return _used_bits(_native(dataset, form), form)
+    values = decoded(_frame(dataset, form), form)
+    if values.shape != (form.rows, form.columns):
+        raise InputError(f"The pixel data decode to {values.shape}, not to {(form.rows, form.columns)}.")
     # Codecs return whole values; native and RLE data may carry overlays in unused bits (PS3.5 8.1.1).
-    whole = form.transfer_syntax.is_compressed and form.transfer_syntax != RLELossless
-    return _sixteen_bits(decoded) if whole else _used_bits(decoded, form)
+    return _used_bits(values, form) if form.transfer_syntax == RLELossless else _sixteen_bits(values)
 
 
-_AS_STORED: Final[dict[str, Any]] = {"view_only": True, "correct_unused_bits": False}
-
-
-def _check_length(dataset: Dataset, form: _Format) -> None:
+def _native(dataset: Dataset, form: PixelFormat) -> Stored:
     actual = len(dataset.PixelData)
-    if form.transfer_syntax.is_encapsulated:
-        _check_frame(dataset, form)
-        return
     expected = form.rows * form.columns * form.bits_allocated // 8
     if actual not in (expected, expected + 1):
         raise InputError(f"The pixel data hold {actual} bytes, expected {expected}; the file is truncated or damaged.")
+    try:
+        values, _ = get_decoder(form.transfer_syntax).as_array(dataset, **AS_STORED)
+    except UNREADABLE as error:
+        raise InputError("The pixel data cannot be read; is the file complete?") from error
+    return np.asarray(values)
 
 
-def _check_frame(dataset: Dataset, form: _Format) -> None:
-    """The compressed image states its own size: compare it before a decoder allocates by it."""
+def _frame(dataset: Dataset, form: PixelFormat) -> bytes:
+    """The compressed frame; it states its own size, which is compared before a decoder allocates by it."""
     frames = frames_of(dataset)
     if len(frames) != 1:
         raise InputError(f"The pixel data hold {len(frames)} compressed frames; expected one.")
@@ -200,6 +181,7 @@ def _check_frame(dataset: Dataset, form: _Format) -> None:
         raise InputError(
             f"The compressed image has rows, columns, samples {shape}; its header says {(form.rows, form.columns, 1)}."
         )
+    return frames[0]
 
 
 def _sixteen_bits(values: Stored) -> Stored:
@@ -207,7 +189,7 @@ def _sixteen_bits(values: Stored) -> Stored:
     return np.asarray(values, np.int16 if signed else np.uint16)
 
 
-def _used_bits(values: Stored, form: _Format) -> Stored:
+def _used_bits(values: Stored, form: PixelFormat) -> Stored:
     """Bits HighBit+1-BitsStored .. HighBit, the sign extended."""
     if form.bits_stored == form.bits_allocated == 16:
         return _sixteen_bits(values.astype(values.dtype.newbyteorder("="), copy=False))

@@ -1,0 +1,206 @@
+"""What every image archive promises: the same tests on files, on dicomweb-client's own file client, and on Orthanc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import chest, gradient, part10
+from pydicom import dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.uid import SegmentationStorage
+
+from model.values import View
+from plugin.archive import DicomwebArchive, folder_archive, web_archive
+from plugin.errors import ConformanceError, InputError, TransientError
+from plugin.identity import derived_uid
+from plugin.ports import ImageArchive
+from plugin.values import ImageRef, StudyRef
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An archive under test, and how the instances of a modality come into it and are seen in it."""
+
+    put: Callable[..., ImageArchive]
+    stored: Callable[[str], tuple[bytes, ...]]
+
+
+@pytest.fixture(params=["files", pytest.param("orthanc", marks=pytest.mark.acceptance)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return _files(tmp_path) if request.param == "files" else _orthanc(request.getfixturevalue("orthanc"))
+
+
+def _files(folder: Path) -> Bench:
+    source, results = folder / "source with # and space", folder / "results"
+    source.mkdir()
+
+    def put(*instances: bytes) -> ImageArchive:
+        for number, instance in enumerate(instances):
+            (source / f"IM{number}").write_bytes(instance)
+        return folder_archive((source,), store_in=results)
+
+    return Bench(put, lambda _study: tuple(path.read_bytes() for path in sorted(results.glob("*"))))
+
+
+def _orthanc(server: Any) -> Bench:
+    server.reset()
+
+    def put(*instances: bytes) -> ImageArchive:
+        with server.http() as http:
+            for instance in instances:
+                http.post("/instances", content=instance).raise_for_status()
+        return web_archive(server.dicomweb_url, headers=server.headers)
+
+    def stored(study: str) -> tuple[bytes, ...]:
+        with server.http() as http:
+            found = http.post("/tools/find", json={"Level": "Instance", "Query": {"StudyInstanceUID": study}}).json()
+            files = (http.get(f"/instances/{instance}/file").content for instance in found)
+            return tuple(file for file in files if dcmread(DicomBytesIO(file)).Modality == "SEG")
+
+    return Bench(put, stored)
+
+
+STUDY = StudyRef(derived_uid("test", "contract"))
+
+
+def radiograph(name: str, **attributes: Any) -> bytes:
+    return part10(chest(name=name, StudyInstanceUID=STUDY.study_instance_uid, **attributes))
+
+
+def result(name: str = "seg", **attributes: Any) -> bytes:
+    """A derived object: what the pipeline stores."""
+    return radiograph(name, **{"SOPClassUID": SegmentationStorage, "Modality": "SEG", **attributes})
+
+
+class TestAnImageArchive:
+    def test_describes_the_radiographs_of_a_study_and_nothing_else(self, bench: Bench) -> None:
+        archive = bench.put(
+            radiograph("pa", InstanceNumber=3, IssuerOfPatientID="HOSP"),
+            radiograph("ll", ViewPosition="LL"),
+            result(),
+            part10(chest(name="elsewhere")),
+        )
+
+        described = archive.describe(STUDY)
+
+        assert {image.view for image in described} == {View.FRONTAL, View.LATERAL}
+        frontal = next(image for image in described if image.view is View.FRONTAL)
+        assert frontal.image.study == STUDY
+        assert (frontal.rows, frontal.columns, frontal.instance_number) == (40, 48, 3)
+        assert (frontal.patient.patient_id, frontal.patient.issuer) == ("P1", "HOSP")  # type: ignore[union-attr]
+        assert frontal.accession_number == "A1"
+
+    def test_describes_in_a_stable_order(self, bench: Bench) -> None:
+        archive = bench.put(*(radiograph(name) for name in "abcde"))
+
+        order = [image.image for image in archive.describe(STUDY)]
+
+        assert order == [image.image for image in archive.describe(STUDY)]
+        assert order == sorted(order, key=lambda image: image.sop_instance_uid)
+
+    def test_reads_an_image_whole(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa", WindowCenter=2048, WindowWidth=4096))
+
+        read = archive.read(archive.describe(STUDY)[0].image)
+
+        assert read.pixels == pytest.approx(gradient() / 4095, abs=1e-3)
+        assert dcmread(DicomBytesIO(read.header)).PatientID == "P1"
+        assert read.description == archive.describe(STUDY)[0]
+
+    def test_has_no_such_study(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        with pytest.raises(InputError, match="no such study"):
+            archive.describe(StudyRef("1.2.3.4.5"))
+
+    def test_has_no_such_image(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+        known = archive.describe(STUDY)[0].image
+
+        with pytest.raises(InputError, match="no such study or instance"):
+            archive.read(ImageRef(STUDY, known.series_instance_uid, "1.2.3.4", known.sop_class_uid))
+
+    def test_says_why_an_image_cannot_be_used(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("flat", PixelData=b"\1\0" * 40 * 48))
+
+        with pytest.raises(InputError, match="flat"):
+            archive.read(archive.describe(STUDY)[0].image)
+
+    def test_stores_results_beside_the_images(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        archive.store(STUDY, (result("one"), result("two")))
+
+        stored = [dcmread(DicomBytesIO(content)) for content in bench.stored(STUDY.study_instance_uid)]
+        assert {dataset.SOPInstanceUID for dataset in stored} == {
+            derived_uid("test", "instance", n) for n in ("one", "two")
+        }
+        assert np.array_equal(stored[0].pixel_array, gradient())
+        assert len(archive.describe(STUDY)) == 1
+
+    def test_stores_the_same_instance_once(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        archive.store(STUDY, (result(),))
+        before = bench.stored(STUDY.study_instance_uid)
+        archive.store(STUDY, (result(),))
+
+        assert bench.stored(STUDY.study_instance_uid) == before
+        assert len(before) == 1
+
+    def test_never_overwrites_an_instance(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        archive.store(STUDY, (result(ContentLabel="FIRST"),))
+        archive.store(STUDY, (result(ContentLabel="SECOND"),))
+
+        (stored,) = bench.stored(STUDY.study_instance_uid)
+        assert dcmread(DicomBytesIO(stored)).ContentLabel == "FIRST"
+
+    def test_refuses_an_instance_of_another_study(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        with pytest.raises(ConformanceError, match="another study"):
+            archive.store(STUDY, (part10(chest(name="x", StudyInstanceUID="1.2.3")),))
+        assert bench.stored(STUDY.study_instance_uid) == ()
+
+    def test_storing_nothing_changes_nothing(self, bench: Bench) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        archive.store(STUDY, ())
+
+        assert bench.stored(STUDY.study_instance_uid) == ()
+
+
+@pytest.mark.acceptance
+def test_orthanc_asks_for_credentials(orthanc: Any) -> None:
+    orthanc.reset()
+
+    with pytest.raises(InputError, match="credentials"):
+        web_archive(orthanc.dicomweb_url).describe(STUDY)
+
+
+def test_an_archive_that_does_not_answer_is_transient() -> None:
+    archive = web_archive("http://127.0.0.1:9/dicom-web", token="t", timeout_s=1)  # the discard port: nobody listens
+
+    with pytest.raises(TransientError, match="does not answer") as failed:
+        archive.describe(STUDY)
+    assert failed.value.retryable
+
+
+@pytest.mark.filterwarnings("ignore:'write_like_original':DeprecationWarning")  # by dicomweb-client
+def test_the_archive_works_over_the_file_client_of_dicomweb_client_too(tmp_path: Path) -> None:
+    from dicomweb_client import DICOMfileClient
+
+    (tmp_path / "a.dcm").write_bytes(radiograph("pa"))
+    archive = DicomwebArchive(DICOMfileClient(tmp_path.as_uri(), in_memory=True))
+
+    described = archive.describe(STUDY)
+    assert archive.read(described[0].image).pixels.shape == (40, 48)
+    archive.store(STUDY, (result(),))
+    assert len(archive.describe(STUDY)) == 1
