@@ -23,5 +23,5 @@ WORKDIR /var/lib/sightline
 VOLUME /var/lib/sightline
 EXPOSE 8042
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['SIGHTLINE_PORT'] + '/health', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['SIGHTLINE_PORT'] + '/health/live', timeout=4)"]
 CMD ["sightline", "serve"]

@@ -144,10 +144,10 @@ class Answer(Enum):
 
 
 def answer_of(status: int) -> Answer:
-    """Refused means that the same post would be refused again; a wrong token or address can be mended, so: later."""
+    """Sightline refuses with 422 what it can never use; a wrong token, name or address can be mended, so: later."""
     if 200 <= status < 300:
         return Answer.TAKEN
-    return Answer.REFUSED if status in {400, 409, 410, 413, 415, 422} else Answer.LATER
+    return Answer.REFUSED if status == http.client.UNPROCESSABLE_ENTITY else Answer.LATER
 
 
 def post_study(settings: Settings, study_instance_uid: str) -> int:
@@ -315,7 +315,7 @@ $('#study').live('pagebeforeshow', function() {{
   if (!$.mobile.pageData) return;
   $.getJSON('../studies/' + encodeURIComponent($.mobile.pageData.uuid), function(study) {{
     $('#sightline-evidence').attr('href', {address} + '/studies/' +
-      encodeURIComponent(study.MainDicomTags.StudyInstanceUID));
+      encodeURIComponent(study.MainDicomTags.StudyInstanceUID) + '/page');
   }});
 }});
 """

@@ -273,7 +273,7 @@ def test_the_study_page_of_orthanc_links_to_the_evidence(
         address = link.get_attribute("href") if link else ""
         context.close()
 
-    assert address == f"http://127.0.0.1:{receiver.port}/studies/{study}"
+    assert address == f"http://127.0.0.1:{receiver.port}/studies/{study}/page"
 
 
 def test_an_empty_password_keeps_orthanc_from_starting(tmp_path: Path) -> None:
