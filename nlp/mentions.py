@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _GAP = 7
 _SPANS = "lexicon"
 _LONGEST = 200_000
+_BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "with", "without", "although"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +71,30 @@ def read_sentences(copy: str) -> Iterator[Sentence]:
 def _mentions(
     words: tuple[str, ...], spans: list[tuple[str, str, int, int]], gaps: dict[str, list[tuple[str, str, str]]]
 ) -> tuple[Mention, ...]:
-    found = [Mention(kind, meaning, start, end, end - 1) for kind, meaning, start, end in spans if kind != "part"]
+    found = {Mention(kind, meaning, start, end, end - 1) for kind, meaning, start, end in spans if kind != "part"}
     parts = [(meaning, start, end) for kind, meaning, start, end in spans if kind == "part"]
+    if parts:
+        whole = [(mention.start, mention.end) for mention in found if mention.kind in ("finding", "device")]
+        found.update(_across_gaps(words, parts, gaps, whole))
+    return tuple(sorted(found, key=lambda mention: (mention.start, -mention.end, mention.kind, mention.meaning)))
+
+
+def _across_gaps(
+    words: tuple[str, ...],
+    parts: list[tuple[str, int, int]],
+    gaps: dict[str, list[tuple[str, str, str]]],
+    whole: list[tuple[int, int]],
+) -> Iterator[Mention]:
+    """The terms written with ``~``: both parts in order, few words between and none that belongs to another finding."""
     for first, start, end in parts:
-        for second, kind, meaning in gaps.get(first, ()):
-            for other, begin, stop in parts:
-                if other == second and end <= begin <= end + _GAP and not _barred(words[end:begin]):
-                    found.append(Mention(kind, meaning, start, stop, stop - 1 if kind != "finding" else begin))
-                    break
-    return tuple(sorted(set(found), key=lambda mention: (mention.start, -mention.end, mention.kind, mention.meaning)))
-
-
-def _barred(between: tuple[str, ...]) -> bool:
-    return any(word in {"normal", "unremarkable", "clear", ";", ".", "but", "with", "without"} for word in between)
+        following = {}
+        for other, begin, stop in parts:
+            if end <= begin <= end + _GAP:
+                following.setdefault(other, (begin, stop))
+        for second, kind, meaning in gaps.get(first, ()) if following else ():
+            begin, stop = following.get(second, (0, 0))
+            if begin and _BARS.isdisjoint(words[end:begin]) and not any(end <= a and b <= begin for a, b in whole):
+                yield Mention(kind, meaning, start, stop, begin)
 
 
 @cache

@@ -107,6 +107,8 @@ class Phrase:
     sites : anatomical sites, most specific first; may be inherited from a coordinated conjunct.
     groundable : whether a region may be lit for this phrase at all.
     not_groundable_reason : why not, one short sentence for the reader; None exactly when *groundable*.
+    degree : the report's own step that *severity* folds: "minimal", "mild", "small", "borderline", "moderate",
+        "large" or "severe".
     shares_region_with : (start, end) of the phrase whose region this one explains or repeats, or None.
 
     Raises
@@ -129,6 +131,7 @@ class Phrase:
     laterality: Laterality | None = None
     sites: tuple[Concept, ...] = ()
     severity: Severity | None = None
+    degree: str | None = None
     change: Change | None = None
     measurements: tuple[Measurement, ...] = ()
     shares_region_with: tuple[int, int] | None = None

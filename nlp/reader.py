@@ -75,6 +75,7 @@ def _phrase(text: str, sentence: Sentence, span: Span, assertion: Assertion, to_
         laterality=span.laterality,
         sites=tuple(concepts()[name].concept for name in named),
         severity=span.severity,
+        degree=span.degree,
         change=span.change,
     )
 

@@ -17,6 +17,7 @@ _SAME_LENGTH = str.maketrans(
             " ",
         ),
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", " "),
+        **dict.fromkeys(map(chr, range(0xD800, 0xE000)), " "),
         **dict.fromkeys("\u2010\u2011\u2012\u2212", "-"),
         **dict.fromkeys("\u2013\u2014\u2015", ";"),
         **dict.fromkeys("\u2028\u2029\u0085", "\n"),

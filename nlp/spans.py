@@ -1,58 +1,75 @@
 """The span grammar: which words belong to a finding, and what they say of it.
 
-finding phrase = modifiers  finding  (preposition  determiner  modifiers  site)*
+    phrase  = modifier* finding place*
+    place   = preposition determiner* modifier* (site | side)
+
+Words further off in the clause (a site before the verb, a change after it) are read but not part of the phrase.
+Neighbours that one clause joins share what only one of them states: "left effusion and atelectasis".
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from nlp.lexicon import concepts
 from nlp.mentions import Mention, Sentence
 from nlp.phrases import Change, Laterality, Severity
 
 _PREPOSITIONS = frozenset(
-    [
-        "in",
-        "of",
-        "at",
-        "within",
-        "along",
-        "involving",
-        "over",
-        "overlying",
-        "throughout",
-        "on",
-        "near",
-        "projecting",
-        "about",
-        "around",
-        "to",
-        "bilaterally",
-    ]
+    "in of at within along involving over overlying throughout on near projecting about around above".split(" ")
 )
-_DETERMINERS = frozenset(
+_DETERMINERS = frozenset(("the", "both", "a", "an", "its", "either", "each"))
+_AND_OR = frozenset(("and", "or", "and/or", "/", "&", "plus", "nor"))
+_JOINERS = _AND_OR | {"to", ",", "versus", "vs"}
+_LINKS = _AND_OR | frozenset(
+    ", versus vs with is are be been being which this that these a an the of to in some part due related relates from as combination "
+    "suggestive favoring most also possibly probably likely associated and underlying superimposed secondary".split(" ")
+)
+_CLAUSE_ENDS = frozenset(
+    ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
+)
+_MODIFIERS = ("side", "severity", "change", "descriptor", "site")
+_UNITS = frozenset(("mm", "cm", "millimeter", "millimeters", "centimeter", "centimeters", "x", "by"))
+_SEVERITY = {
+    "minimal": Severity.MINIMAL,
+    "mild": Severity.MILD,
+    "small": Severity.MILD,
+    "borderline": Severity.MINIMAL,
+    "moderate": Severity.MODERATE,
+    "large": Severity.SEVERE,
+    "severe": Severity.SEVERE,
+}
+_SIDE_IN_WORD = {
+    "rul": "right", "rml": "right", "rll": "right", "lul": "left", "lll": "left", "lingula": "left", "lingular": "left",
+    "bibasilar": "bilateral", "bibasal": "bilateral", "biapical": "bilateral", "bihilar": "bilateral",
+    "levoscoliosis": "left", "levocurvature": "left", "levoconvex": "left", "levorotoscoliosis": "left",
+    "dextroscoliosis": "right", "dextrocurvature": "right", "dextroconvex": "right", "dextrorotoscoliosis": "right",
+}  # fmt: skip
+_SIDELESS = frozenset(("right atrium", "heart", "upper abdomen"))
+_PAIRED = frozenset(
+    ("lung base", "apex", "hilum", "lung", "costophrenic angle", "upper lobe", "lower lobe", "diaphragm")
+)
+_PLURAL_PAIRS = frozenset(
     (
-        "the",
-        "both",
-        "a",
-        "an",
-        "its",
-        "this",
-        "either",
+        "bases",
+        "apices",
+        "hila",
+        "lungs",
+        "hemidiaphragms",
+        "hemithoraces",
+        "sulci",
+        "costophrenic angles",
+        "lower lobes",
+        "upper lobes",
     )
 )
-_JOINERS = frozenset(("and", "or", "to", "/", "&", ","))
-_MODIFIERS = ("side", "severity", "change", "descriptor", "site")
-_UNITS = frozenset(("mm", "cm", "millimeter", "millimeters", "centimeter", "centimeters", "x"))
-_SEVERITY = {
-    "minimal": Severity.MINIMAL, "mild": Severity.MILD, "small": Severity.MILD, "borderline": Severity.MINIMAL,
-    "moderate": Severity.MODERATE, "large": Severity.SEVERE, "severe": Severity.SEVERE,
-}  # fmt: skip
+_CHEST = frozenset(("lung", "pleura", "costophrenic angle", "hilum"))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A finding with its own words; tokens of the sentence, half-open."""
+    """A finding with its own words; *start*, *end* half-open, in tokens of the sentence."""
 
     head: Mention
     start: int
@@ -71,26 +88,29 @@ class Span:
 def spans_of(sentence: Sentence) -> tuple[Span, ...]:
     """The finding phrases of a sentence, in order, none overlapping another."""
     heads = _heads(sentence)
+    if not heads:
+        return ()
     modifier = _modifier_tokens(sentence)
-    bounds: list[tuple[Mention, int, int]] = []
-    previous = 0
+    places = {index for mention in sentence.of("site", "side") for index in range(mention.start, mention.end)}
+    spans, previous = [], 0
     for index, head in enumerate(heads):
         following = heads[index + 1].start if index + 1 < len(heads) else len(sentence.words)
         start = _extend_left(sentence, head, modifier, previous)
-        end = _extend_right(sentence, head, modifier, following)
-        bounds.append((head, start, end))
-        previous = end
-    return _inherit(sentence, [_read(sentence, head, start, end, ()) for head, start, end in bounds])
+        previous = _extend_right(sentence, head, modifier=modifier, places=places, limit=following)
+        spans.append(_read(sentence, head, start, previous))
+    return tuple(_share(sentence, _with_loose_words(sentence, spans)))
 
 
 def _heads(sentence: Sentence) -> list[Mention]:
     kept: list[Mention] = []
-    for mention in sorted(
-        sentence.of("finding", "device"), key=lambda head: (head.start - head.end, head.start, head.meaning)
-    ):
+    for mention in sorted(sentence.of("finding", "device", "generic"), key=_longest_first):
         if all(mention.end <= other.start or other.end <= mention.start for other in kept):
             kept.append(mention)
-    return sorted(kept, key=lambda mention: mention.start)
+    return sorted((head for head in kept if head.kind != "generic"), key=lambda mention: mention.start)
+
+
+def _longest_first(mention: Mention) -> tuple[int, int, str]:
+    return (mention.start - mention.end, mention.start, mention.meaning)
 
 
 def _modifier_tokens(sentence: Sentence) -> frozenset[int]:
@@ -100,10 +120,14 @@ def _modifier_tokens(sentence: Sentence) -> frozenset[int]:
         if mention.kind != "change" or mention.end - mention.start == 1
         for index in range(mention.start, mention.end)
     }
-    for index, word in enumerate(sentence.words):
-        if (word.strip("x") == "" and len(word) >= 3) or word in _UNITS or word[0].isdigit():
-            tokens.add(index)
+    tokens.update(
+        index for index, word in enumerate(sentence.words) if _is_mark(word) or word in _UNITS or word[0].isdigit()
+    )
     return frozenset(tokens)
+
+
+def _is_mark(word: str) -> bool:
+    return len(word) >= 3 and not word.strip("x")
 
 
 def _extend_left(sentence: Sentence, head: Mention, modifier: frozenset[int], limit: int) -> int:
@@ -114,118 +138,196 @@ def _extend_left(sentence: Sentence, head: Mention, modifier: frozenset[int], li
             start = index
         elif sentence.words[index] not in _JOINERS or index - 1 not in modifier:
             break
-    while start < head.start and sentence.words[start] in ("x", "to", "and", "or"):
+    while start < head.start and (sentence.words[start] in _JOINERS or sentence.words[start] in ("x", "by")):
         start += 1
     return start
 
 
-def _extend_right(sentence: Sentence, head: Mention, modifier: frozenset[int], limit: int) -> int:
-    words, end, index = sentence.words, head.end, head.end
-    places = {i for mention in sentence.of("site", "side") for i in range(mention.start, mention.end)}
-    while index < limit:
-        begin = index
-        if words[index] in _JOINERS and end > head.end and words[index] != "/":
+def _extend_right(
+    sentence: Sentence, head: Mention, *, modifier: frozenset[int], places: Collection[int], limit: int
+) -> int:
+    words, end = sentence.words, head.end
+    if end < limit and words[end] in ("bilaterally", "bilateral"):
+        end += 1
+    while end < limit:
+        index = end
+        if words[index] in _AND_OR and end > head.end:
             index += 1
-        if index < limit and words[index] in _PREPOSITIONS:
-            index += 1
-        elif begin == index and not (
-            index in places and index == head.end and words[index] in ("bilaterally", "bilateral")
-        ):
+        if index >= limit or words[index] not in _PREPOSITIONS:
             break
-        while index < limit and words[index] in _DETERMINERS:
-            index += 1
-        stop = index
-        while stop < limit and (
-            stop in modifier or (words[stop] in ("and", "or") and stop + 1 in places and stop > index)
-        ):
-            stop += 1
-        while stop > index and stop - 1 not in places:
-            stop -= 1
-        if stop == index and index not in places:
+        place = _place_end(words, index + 1, modifier=modifier, places=places, limit=limit)
+        if place is None:
             break
-        end = index = max(stop, index)
+        end = place
     return end
 
 
-def _read(sentence: Sentence, head: Mention, start: int, end: int, extra: tuple[Mention, ...]) -> Span:
-    inside = [m for m in sentence.of(*_MODIFIERS) if start <= m.start and m.end <= end]
-    own = [m for m in inside if m.kind != "site" or not (head.start <= m.start and m.end <= head.end)]
-    own += extra
-    sites = tuple(dict.fromkeys(m.meaning for m in _maximal([m for m in own if m.kind == "site"])))
+def _place_end(
+    words: tuple[str, ...], index: int, *, modifier: frozenset[int], places: Collection[int], limit: int
+) -> int | None:
+    """The end of the place that begins at *index*, or None."""
+    while index < limit and words[index] in _DETERMINERS:
+        index += 1
+    stop = index
+    while stop < limit and (
+        stop in modifier
+        or (stop > index and words[stop] in ("and", "or", "of", "the") and _goes_on(words, stop, places))
+    ):
+        stop += 1
+    while stop > index and stop - 1 not in places:
+        stop -= 1
+    return stop if stop > index else None
+
+
+def _goes_on(words: tuple[str, ...], index: int, places: Collection[int]) -> bool:
+    return index + 1 in places or (index + 2 in places and words[index + 1] in ("the", "of"))
+
+
+def _read(sentence: Sentence, head: Mention, start: int, end: int) -> Span:
+    inside = [mention for mention in sentence.of(*_MODIFIERS) if start <= mention.start and mention.end <= end]
     return Span(
         head=head,
         start=start,
         end=end,
-        sites=sites,
-        laterality=_side([m.meaning for m in own if m.kind == "side"] + _implied_side(sentence, own)),
-        degree=next((m.meaning for m in _maximal([m for m in own if m.kind == "severity"])), None),
-        change=next((Change(m.meaning) for m in _maximal([m for m in own if m.kind == "change"])), None),
+        sites=_sites(inside, head),
+        laterality=_side(sentence, inside, range(start, end)),
+        degree=_degree(inside),
+        change=_change(inside),
     )
 
 
-def _implied_side(sentence: Sentence, mentions: list[Mention]) -> list[str]:
-    abbreviations = {"rul": "right", "rml": "right", "rll": "right", "lul": "left", "lll": "left", "lingula": "left",
-                     "lingular": "left", "bibasilar": "bilateral", "biapical": "bilateral"}  # fmt: skip
+def _of_kind(mentions: Collection[Mention], kind: str) -> list[Mention]:
+    """The mentions of *kind* that no longer one of the same kind contains."""
+    same = [mention for mention in mentions if mention.kind == kind]
     return [
-        abbreviations[word]
-        for mention in mentions
-        if mention.kind == "site"
-        for word in sentence.words[mention.start : mention.end]
-        if word in abbreviations
+        one
+        for one in same
+        if not any(o.start <= one.start and one.end <= o.end and o.end - o.start > one.end - one.start for o in same)
     ]
 
 
-def _side(sides: list[str]) -> Laterality | None:
-    if not sides:
-        return None
+def _sites(mentions: Collection[Mention], head: Mention) -> tuple[str, ...]:
+    """Their sites, those of the finding's own name last, the lung only where nothing within it is named."""
+    found = _of_kind(mentions, "site")
+    found.sort(key=lambda mention: head.start <= mention.start < head.end)
+    names = list(dict.fromkeys(mention.meaning for mention in found))
+    return tuple(name for name in names if name != "lung" or len(names) == 1)
+
+
+def _side(sentence: Sentence, mentions: Collection[Mention], tokens: Collection[int]) -> Laterality | None:
+    sideless = [mention for mention in mentions if mention.kind == "site" and mention.meaning in _SIDELESS]
+    sides = [
+        mention.meaning
+        for mention in _of_kind(mentions, "side")
+        if not any(site.start <= mention.start and mention.end <= site.end for site in sideless)
+    ]
+    sides += [_SIDE_IN_WORD[sentence.words[index]] for index in tokens if sentence.words[index] in _SIDE_IN_WORD]
     if "bilateral" in sides or ("left" in sides and "right" in sides):
         return Laterality.BILATERAL
-    return Laterality(sides[0])
+    if sides:
+        return Laterality(sides[0])
+    return Laterality.BILATERAL if any(_is_pair(sentence, mention) for mention in mentions) else None
 
 
-def _maximal(mentions: list[Mention]) -> list[Mention]:
-    return [
-        m
-        for m in mentions
-        if not any(o.start <= m.start and m.end <= o.end and o.end - o.start > m.end - m.start for o in mentions)
-    ]
+def _is_pair(sentence: Sentence, mention: Mention) -> bool:
+    """Whether a paired site stands in the plural: "the lung bases"."""
+    return mention.kind == "site" and (
+        sentence.words[mention.end - 1] in _PLURAL_PAIRS
+        or " ".join(sentence.words[mention.start : mention.end]) in _PLURAL_PAIRS
+    )
 
 
-def _inherit(sentence: Sentence, spans: list[Span]) -> tuple[Span, ...]:
-    """Give each span the places in its clause that no span holds, and a conjunct those of its neighbour."""
+def _degree(mentions: Collection[Mention]) -> str | None:
+    return next((mention.meaning for mention in _of_kind(mentions, "severity")), None)
+
+
+def _change(mentions: Collection[Mention]) -> Change | None:
+    return next((Change(mention.meaning) for mention in _of_kind(mentions, "change")), None)
+
+
+def _with_loose_words(sentence: Sentence, spans: list[Span]) -> list[Span]:
+    """Give each span the sides, sites, degrees and changes of its clause that no span holds."""
     held = {index for span in spans for index in range(span.start, span.end)}
-    loose = [m for m in sentence.of("site", "side", "severity", "change") if m.start not in held and spans]
-    extra: dict[int, list[Mention]] = {}
-    for mention in _maximal(loose):
-        owner = _owner(sentence, spans, mention)
+    loose: dict[int, list[Mention]] = {}
+    for mention in sentence.of("side", "site", "severity", "change"):
+        owner = None if mention.start in held or mention.end - 1 in held else _owner(sentence, spans, mention)
         if owner is not None:
-            extra.setdefault(owner, []).append(mention)
-    read = [
-        _read(sentence, span.head, span.start, span.end, tuple(extra.get(index, ())))
-        for index, span in enumerate(spans)
-    ]
-    return tuple(_share(sentence, read))
+            loose.setdefault(owner, []).append(mention)
+    return [_complete(sentence, span, loose.get(index, [])) for index, span in enumerate(spans)]
 
 
 def _owner(sentence: Sentence, spans: list[Span], mention: Mention) -> int | None:
-    before = [index for index, span in enumerate(spans) if span.end <= mention.start]
-    after = [index for index, span in enumerate(spans) if span.start >= mention.end]
-    barrier = {",", ";", ":", "but", "with", "without", "no"}
-    if before and not any(word in barrier for word in sentence.words[spans[before[-1]].end : mention.start]):
-        return before[-1]
-    if after and not any(word in barrier - {","} for word in sentence.words[mention.end : spans[after[0]].start]):
-        return after[0]
+    before = next((i for i in reversed(range(len(spans))) if spans[i].end <= mention.start), None)
+    after = next((i for i in range(len(spans)) if spans[i].start >= mention.end), None)
+    if before is not None and not _CLAUSE_ENDS.intersection(sentence.words[spans[before].end : mention.start]):
+        between = sentence.words[spans[before].end : mention.start]
+        rest = sentence.words[mention.end : spans[after].start] if after is not None else ()
+        if "," not in between or after is None or "," in rest or mention.kind == "change":
+            return before
+    if after is not None and not _CLAUSE_ENDS.intersection(sentence.words[mention.end : spans[after].start]):
+        return after if mention.kind in ("side", "site", "change") else None
     return None
 
 
+def _complete(sentence: Sentence, span: Span, loose: list[Mention]) -> Span:
+    if not loose:
+        return span
+    tokens = [index for mention in loose if mention.kind == "site" for index in range(mention.start, mention.end)]
+    own = [name for name in span.sites if name not in ("lung", "interstitium", "pleura")]
+    sites = _sites(loose, span.head)
+    return replace(
+        span,
+        laterality=span.laterality or _side(sentence, loose, tokens),
+        sites=span.sites
+        if own
+        else (*sites, *(name for name in span.sites if name not in sites and name != "lung")) or span.sites,
+        degree=span.degree or _degree(loose),
+        change=span.change or _change(loose),
+    )
+
+
 def _share(sentence: Sentence, spans: list[Span]) -> list[Span]:
+    """Let neighbours that a clause joins share the place and degree that only one of them states."""
     for index in range(1, len(spans)):
         one, two = spans[index - 1], spans[index]
-        between = sentence.words[one.end : two.start]
-        if not between or any(word not in ("and", "or", "/", ",", "versus", "vs", "&", "with") for word in between):
-            continue
-        if two.laterality is None and not two.sites:
-            spans[index] = replace(two, laterality=one.laterality, sites=one.sites)
-        elif one.laterality is None and not one.sites and two.end > two.head.end:
-            spans[index - 1] = replace(one, laterality=two.laterality, sites=two.sites)
+        if _linked(sentence, one, two) and _placeless(two) and _family(one) == _family(two):
+            alone = two.start == two.head.start and sentence.words[one.end] in _AND_OR | {","}
+            degree = two.degree or (one.degree if alone else None)
+            spans[index] = replace(two, laterality=one.laterality, sites=one.sites or two.sites, degree=degree)
+    for index in reversed(range(1, len(spans))):
+        one, two = spans[index - 1], spans[index]
+        joined = _AND_OR.issuperset(sentence.words[one.end : two.start])
+        if joined and _placeless(one) and not _placeless(two) and _family(one) == _family(two):
+            if two.end > two.head.end or not (two.start < two.head.start):
+                spans[index - 1] = replace(one, laterality=two.laterality, sites=two.sites or one.sites)
     return spans
+
+
+def _placeless(span: Span) -> bool:
+    return span.laterality is None and not [
+        name for name in span.sites if name not in ("lung", "pleura", "interstitium")
+    ]
+
+
+def _family(span: Span) -> str:
+    named = concepts()[span.head.meaning]
+    if named.kind == "device":
+        return "device"
+    return "chest" if not named.sites or _CHEST.intersection(named.sites) else named.sites[0]
+
+
+def _linked(sentence: Sentence, one: Span, two: Span) -> bool:
+    cues = {
+        index
+        for mention in sentence.of("cue")
+        if mention.meaning.startswith(("possible", "probable"))
+        for index in range(mention.start, mention.end)
+    }
+    between = range(one.end, two.start)
+    words = sentence.words
+    if not all(index in cues or words[index] in _LINKS or _is_mark(words[index]) for index in between):
+        return False
+    return (
+        any(index in cues or words[index] not in (",", "is", "are", "a", "the") for index in between)
+        or len(between) == 0
+    )

@@ -1,0 +1,81 @@
+"""Score the reader on open data, with the scorers that lie beside the data."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+from nlp.phrases import Assertion, Phrase
+from nlp.reader import find_phrases
+
+_ASSERTIONS = {
+    Assertion.AFFIRMED: "present",
+    Assertion.PROBABLE: "present",
+    Assertion.POSSIBLE: "possible",
+    Assertion.NEGATED: "absent",
+    Assertion.NOT_REPORTED: "not-reported",
+}
+_DEGREES = {"minimal": "mild", "tiny": "small"}
+_ANATOMY = {
+    "lung base": ("base",),
+    "apex": ("apex",),
+    "upper lobe": ("upper lobe",),
+    "upper lung zone": ("upper lobe",),
+    "middle lobe": ("middle lobe",),
+    "mid lung zone": ("middle lobe",),
+    "lower lobe": ("lower lobe",),
+    "lower lung zone": ("lower lobe", "base"),
+    "lingula": ("lingula",),
+    "hilum": ("hilum",),
+    "retrocardiac region": ("retrocardiac",),
+    "mediastinum": ("mediastinum",),
+    "rib": ("ribs",),
+    "clavicle": ("clavicle",),
+    "thoracic spine": ("thoracic vertebrae",),
+    "costophrenic angle": ("costophrenic angle",),
+    "pleura": ("pleura",),
+    "fissure": ("pleura",),
+    "paratracheal region": ("paratracheal",),
+    "trachea": ("trachea",),
+    "carina": ("trachea, carina",),
+    "humerus": ("humerus",),
+    "aorta": ("aorta",),
+    "aortic arch": ("aorta",),
+    "sternum": ("sternum",),
+    "interstitium": ("interstitial",),
+    "lymph node": ("lymph nodes",),
+    "diaphragm": ("diaphragm",),
+}
+
+
+def predict_openi(text: str) -> list[dict[str, object]]:
+    """The findings of a report in the schema of the Open-I scorer: one dictionary for each phrase and label."""
+    return [_openi_row(phrase, label) for phrase in find_phrases(text) for label in _labels(phrase)]
+
+
+def _openi_row(phrase: Phrase, label: str) -> dict[str, object]:
+    return {
+        "start": phrase.start,
+        "end": phrase.end,
+        "text": phrase.text,
+        "label": label,
+        "assertion": _ASSERTIONS[phrase.assertion],
+        "laterality": phrase.laterality and phrase.laterality.value,
+        "anatomy": [name for site in phrase.sites for name in _ANATOMY.get(site.name, ())],
+        "severity": phrase.degree and _DEGREES.get(phrase.degree, phrase.degree),
+    }
+
+
+def _labels(phrase: Phrase) -> tuple[str, ...]:
+    return _label_map().get(phrase.finding.name, ())
+
+
+@cache
+def _label_map() -> dict[str, tuple[str, ...]]:
+    labels: dict[str, tuple[str, ...]] = {}
+    with (Path(__file__).parent / "openi.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name in row["concepts"].split(" | "):
+                labels[name] = (*labels.get(name, ()), row["label"])
+    return labels
