@@ -47,6 +47,8 @@ _ANATOMY = {
     "lymph node": ("lymph nodes",),
     "diaphragm": ("diaphragm",),
 }
+_NOT_LUNG = {"mediastinum", "paratracheal region", "heart", "chest wall", "upper abdomen", "aorta", "rib", "spine"}
+_LIMBS = {"shoulder", "humerus", "pelvis or limb", "clavicle"}
 
 
 def predict_openi(text: str) -> list[dict[str, object]]:
@@ -68,7 +70,13 @@ def _openi_row(phrase: Phrase, label: str) -> dict[str, object]:
 
 
 def _labels(phrase: Phrase) -> tuple[str, ...]:
-    return _label_map().get(phrase.finding.name, ())
+    labels = _label_map().get(phrase.finding.name, ())
+    sites = {site.name for site in phrase.sites}
+    if "density" in phrase.finding.name and sites and sites <= _NOT_LUNG:
+        return tuple(label for label in labels if label != "opacity")
+    if phrase.finding.name in ("degenerative change", "osteophyte") and sites & _LIMBS:
+        return ()
+    return () if phrase.finding.name == "fracture" and "pelvis or limb" in sites else labels
 
 
 @cache

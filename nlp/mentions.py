@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nlp.phrases import Section
 
 _GAP = 7
+_SLASH = r"(?<=[A-Za-z]{3})/(?=[A-Za-z]{3})"  # "scarring/atelectasis" is two findings
 _SPANS = "lexicon"
 _LONGEST = 200_000
 _BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "with", "without", "although"))
@@ -106,7 +108,10 @@ def _pipeline() -> tuple[Language, dict[str, list[tuple[str, str, str]]]]:
     pipeline = spacy.blank("en")
     with warnings.catch_warnings():  # a nested set in one of scispaCy's own patterns
         warnings.simplefilter("ignore", FutureWarning)
-        pipeline.tokenizer = combined_rule_tokenizer(pipeline)
+        tokenizer = combined_rule_tokenizer(pipeline)
+        infix = tokenizer.infix_finditer.__self__.pattern
+        tokenizer.infix_finditer = re.compile(rf"{infix}|{_SLASH}").finditer
+    pipeline.tokenizer = tokenizer
     ruler = pipeline.add_pipe(
         "span_ruler",
         config={"phrase_matcher_attr": "LOWER", "spans_key": _SPANS, "spans_filter": None},

@@ -35,7 +35,6 @@ _PLACEHOLDER = re.compile(
     r"\[\*\*[^\[\]\n]{0,80}\*\*\]|_{2,}|<[A-Z][A-Z _-]{1,30}\d{0,4}>|\b[Xx]{3,}(?![a-zA-Z])|\[[A-Z][A-Z _-]{2,30}\]"
 )
 _HYPHEN = re.compile(r"(?<=[A-Za-z])-(?=[A-Za-z])")
-_SLASH = re.compile(r"(?<=[A-Za-z]{3})/(?=[A-Za-z]{3})")
 _GLUED_STOP = re.compile(r"(?<=[a-z]{2})\.(?=[A-Za-z]{2})")
 
 
@@ -43,7 +42,7 @@ def reading_copy(text: str) -> str:
     """*text* with markup, odd spaces, dashes and de-identification marks made plain, code point for code point.
 
     Markup becomes spaces or a line break, a de-identification mark a word of the letter X, a hyphen between
-    letters a space, a slash between words a comma; the length never changes.
+    letters a space; the length never changes.
     """
     copy = text.translate(_SAME_LENGTH)
     copy = _BREAKING_TAG.sub(lambda match: "\n" + " " * (len(match[0]) - 1), copy)
@@ -51,7 +50,6 @@ def reading_copy(text: str) -> str:
     copy = _PLACEHOLDER.sub(lambda match: "X" * len(match[0]), copy)
     copy = _ENTITY.sub(lambda match: _ENTITY_MEANING.get(match[0], " ").ljust(len(match[0])), copy)
     copy = _HYPHEN.sub(" ", copy)
-    copy = _SLASH.sub(",", copy)
     return _GLUED_STOP.sub("\n", copy)
 
 

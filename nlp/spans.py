@@ -23,8 +23,10 @@ _DETERMINERS = frozenset(("the", "both", "a", "an", "its", "either", "each"))
 _AND_OR = frozenset(("and", "or", "and/or", "/", "&", "plus", "nor"))
 _JOINERS = _AND_OR | {"to", ",", "versus", "vs"}
 _LINKS = _AND_OR | frozenset(
-    ", versus vs with is are be been being which this that these a an the of to in some part due related relates from as combination "
-    "suggestive favoring most also possibly probably likely associated and underlying superimposed secondary".split(" ")
+    ", versus vs with is are be been being which this that these a an the of to in some part due related relates as combination "
+    "suggestive favoring most also from previous prior old appearance appears whose represent possibly probably likely associated and underlying superimposed secondary".split(
+        " "
+    )
 )
 _CLAUSE_ENDS = frozenset(
     ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
@@ -46,7 +48,7 @@ _SIDE_IN_WORD = {
     "levoscoliosis": "left", "levocurvature": "left", "levoconvex": "left", "levorotoscoliosis": "left",
     "dextroscoliosis": "right", "dextrocurvature": "right", "dextroconvex": "right", "dextrorotoscoliosis": "right",
 }  # fmt: skip
-_SIDELESS = frozenset(("right atrium", "heart", "upper abdomen"))
+_SIDELESS = frozenset(("right atrium", "heart"))
 _PAIRED = frozenset(
     ("lung base", "apex", "hilum", "lung", "costophrenic angle", "upper lobe", "lower lobe", "diaphragm")
 )
@@ -138,9 +140,14 @@ def _extend_left(sentence: Sentence, head: Mention, modifier: frozenset[int], li
             start = index
         elif sentence.words[index] not in _JOINERS or index - 1 not in modifier:
             break
-    while start < head.start and (sentence.words[start] in _JOINERS or sentence.words[start] in ("x", "by")):
+    while start < head.start and _opens_no_phrase(sentence.words[start]):
         start += 1
     return start
+
+
+def _opens_no_phrase(word: str) -> bool:
+    """Whether *word* is a joiner, or a mark that may stand for a hedge as well as for a modifier."""
+    return word in _JOINERS or word in ("x", "by") or _is_mark(word)
 
 
 def _extend_right(
@@ -264,7 +271,9 @@ def _owner(sentence: Sentence, spans: list[Span], mention: Mention) -> int | Non
         rest = sentence.words[mention.end : spans[after].start] if after is not None else ()
         if "," not in between or after is None or "," in rest or mention.kind == "change":
             return before
-    if after is not None and not _CLAUSE_ENDS.intersection(sentence.words[mention.end : spans[after].start]):
+    if after is not None and not (_CLAUSE_ENDS - {"with"}).intersection(
+        sentence.words[mention.end : spans[after].start]
+    ):
         return after if mention.kind in ("side", "site", "change") else None
     return None
 
