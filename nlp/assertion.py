@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from nlp.mentions import Mention, Sentence
 from nlp.phrases import Assertion
 
-_VERBS = frozenset(
-    "is are was were has have had appears appear remains remain shows show demonstrates demonstrate reveals reveal there".split(
-        " "
-    )
-)
-_SUBJECTS = frozenset("the there this these a an his her its it she he they patient heart lungs".split(" "))
+_VERBS = frozenset((
+    "is", "are", "was", "were", "has", "have", "had", "appears", "appear", "remains", "remain", "shows", "show",
+    "demonstrates", "demonstrate", "reveals", "reveal", "there",
+))  # fmt: skip
+_SUBJECTS = frozenset((
+    "the", "there", "this", "these", "a", "an", "his", "her", "its", "it", "she", "he", "they", "patient",
+    "heart", "lungs",
+))  # fmt: skip
 _AND_OR = frozenset(("or", "nor", "and", "&", "and/or"))
 _ORDER = (Assertion.NEGATED, Assertion.NOT_REPORTED, Assertion.POSSIBLE, Assertion.PROBABLE)
 
@@ -51,6 +53,12 @@ def assertion_of(cues: tuple[Cue, ...], anchor: int) -> Assertion:
     """What the cues claim about the finding whose decisive word is token *anchor*."""
     claims = {cue.assertion for cue in cues if cue.reach_start <= anchor < cue.reach_end}
     return next((assertion for assertion in _ORDER if assertion in claims), Assertion.AFFIRMED)
+
+
+def claim_about(sentence: Sentence, start: int, end: int) -> Assertion:
+    """What the sentence claims about the words from token *start* to *end*, whether the lexicon knows them or not."""
+    outside = tuple(cue for cue in cues_of(sentence) if cue.end <= start or end <= cue.start)
+    return assertion_of(outside, end - 1)
 
 
 def _longest(mentions: tuple[Mention, ...]) -> list[Mention]:

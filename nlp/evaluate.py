@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from pathlib import Path
 
+from nlp.assertion import claim_about
+from nlp.mentions import read_sentences
 from nlp.phrases import Assertion, Phrase
 from nlp.reader import find_phrases
+from nlp.source import reading_copy
 
 _ASSERTIONS = {
     Assertion.AFFIRMED: "present",
@@ -54,6 +58,18 @@ _LIMBS = {"shoulder", "humerus", "pelvis or limb", "clavicle"}
 def predict_openi(text: str) -> list[dict[str, object]]:
     """The findings of a report in the schema of the Open-I scorer: one dictionary for each phrase and label."""
     return [_openi_row(phrase, label) for phrase in find_phrases(text) for label in _labels(phrase)]
+
+
+def predict_negex(sentence: str, concept: str) -> bool:
+    """Whether *sentence* denies *concept*, any words of it; the first place where they stand counts."""
+    found = re.search(r"\s+".join(map(re.escape, concept.split())), sentence, re.IGNORECASE)
+    if found is None:
+        return False
+    for part in read_sentences(reading_copy(sentence)):
+        tokens = [index for index, start in enumerate(part.starts) if found.start() <= start < found.end()]
+        if tokens:
+            return claim_about(part, tokens[0], tokens[-1] + 1) is Assertion.NEGATED
+    return False
 
 
 def _openi_row(phrase: Phrase, label: str) -> dict[str, object]:

@@ -8,8 +8,9 @@ from nlp.phrases import Measurement
 
 _NUMBER = r"\d{1,4}(?:\.\d{1,3})?"
 _SIZE = re.compile(
-    rf"(?<![\d.])(?P<values>{_NUMBER}(?:[ ]*(?:x|X|by|×|-|to)[ ]*{_NUMBER}){{0,2}})[ ]*(?P<unit>mm|cm|(?:milli|centi)met(?:er|re)s?)\b"
-    r"(?![ ]+(?:above|below|from|proximal|distal|superior|inferior|cranial|caudal|beyond|past|into|within|of displacement))",
+    rf"(?<![\d.])(?P<values>{_NUMBER}(?:[ ]*(?:x|by|×|-|to)[ ]*{_NUMBER}){{0,2}})[ ]*"
+    r"(?P<unit>mm|cm|(?:milli|centi)met(?:er|re)s?)\b"
+    r"(?![ ]+(?:above|below|from|proximal|distal|superior|inferior|cranial|caudal|beyond|past|into|within))",
     re.IGNORECASE,
 )
 _VALUE = re.compile(_NUMBER)

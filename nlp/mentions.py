@@ -89,7 +89,7 @@ def _across_gaps(
 ) -> Iterator[Mention]:
     """The terms written with ``~``: both parts in order, few words between and none that belongs to another finding."""
     for first, start, end in parts:
-        following = {}
+        following: dict[str, tuple[int, int]] = {}
         for other, begin, stop in parts:
             if end <= begin <= end + _GAP:
                 following.setdefault(other, (begin, stop))

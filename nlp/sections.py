@@ -30,6 +30,7 @@ _BREAK = re.compile(
     r"(?P<stop>[.!?]+(?=[\s\"')\]]|$)|;|[.](?=[A-Z][a-z]))"
     r"|(?P<blank>\n[ ]*\n)"
     r"|(?P<item>\n[ ]*(?=(?:\d{1,2}[.)]|[-*•·>])[ ]*[A-Za-z]))"
+    r"|(?P<number>(?<=[\s:])(?=\d{1,2}\)[ ]?[A-Za-z]))"
     r"|(?P<line>\n[ ]*(?=[A-Z0-9]))"
     r"|(?P<run_on>(?<=[a-z0-9X])[ ]+(?=(?:There|The|No|Heart|Lungs|Cardiac|Mediastinal|Bony|Osseous|Visualized|Stable|"
     r"Mild|Moderate|Small|Large|Normal|Negative|Increased|Interval|Left|Right|Bilateral|Patchy|Both|Impression|"

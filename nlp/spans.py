@@ -16,18 +16,20 @@ from nlp.lexicon import concepts
 from nlp.mentions import Mention, Sentence
 from nlp.phrases import Change, Laterality, Severity
 
-_PREPOSITIONS = frozenset(
-    "in of at within along involving over overlying throughout on near projecting about around above".split(" ")
-)
+_PREPOSITIONS = frozenset((
+    "in", "of", "at", "within", "along", "involving", "over", "overlying", "throughout", "on", "near",
+    "projecting", "about", "around", "above",
+))  # fmt: skip
 _DETERMINERS = frozenset(("the", "both", "a", "an", "its", "either", "each"))
 _AND_OR = frozenset(("and", "or", "and/or", "/", "&", "plus", "nor"))
 _JOINERS = _AND_OR | {"to", ",", "versus", "vs"}
-_LINKS = _AND_OR | frozenset(
-    ", versus vs with is are be been being which this that these a an the of to in some part due related relates as combination "
-    "suggestive favoring most also from previous prior old appearance appears whose represent possibly probably likely associated and underlying superimposed secondary".split(
-        " "
-    )
-)
+_LINKS = _AND_OR | frozenset((
+    ",", "versus", "vs", "with", "is", "are", "be", "been", "being", "which", "this", "that", "these", "a", "an",
+    "the", "of", "to", "in", "some", "part", "due", "related", "relates", "as", "combination", "suggestive",
+    "favoring", "most", "also", "from", "previous", "prior", "old", "appearance", "appears", "whose",
+    "represent", "possibly", "probably", "likely", "associated", "and", "underlying", "superimposed",
+    "secondary",
+))  # fmt: skip
 _CLAUSE_ENDS = frozenset(
     ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
 )
@@ -306,9 +308,9 @@ def _share(sentence: Sentence, spans: list[Span]) -> list[Span]:
     for index in reversed(range(1, len(spans))):
         one, two = spans[index - 1], spans[index]
         joined = _AND_OR.issuperset(sentence.words[one.end : two.start])
-        if joined and _placeless(one) and not _placeless(two) and _family(one) == _family(two):
-            if two.end > two.head.end or not (two.start < two.head.start):
-                spans[index - 1] = replace(one, laterality=two.laterality, sites=two.sites or one.sites)
+        placed_after = two.end > two.head.end or two.start == two.head.start
+        if joined and placed_after and _placeless(one) and not _placeless(two) and _family(one) == _family(two):
+            spans[index - 1] = replace(one, laterality=two.laterality, sites=two.sites or one.sites)
     return spans
 
 
