@@ -167,10 +167,10 @@ class FhirClient:
 def rebased(link: str, *, base: str, resource_type: str) -> str:
     """*link* with its path and query, but at *base*: servers put names there that only they know."""
     there, root = urlsplit(link), urlsplit(base)
-    if there.path.startswith(root.path) and there.path != "/":
-        path = there.path.removeprefix(root.path).lstrip("/")
+    if there.path.startswith(f"{root.path}/"):
+        path = there.path.removeprefix(root.path).strip("/")
     else:
-        path = resource_type if there.path.endswith(f"/{resource_type}") else ""
+        path = resource_type if there.path.rpartition("/")[2] == resource_type else ""
     return base + (f"/{path}" if path else "") + (f"?{there.query}" if there.query else "")
 
 

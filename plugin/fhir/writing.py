@@ -1,6 +1,6 @@
 """Evidence as FHIR R4: one transaction Bundle of PUTs to derived ids, so that writing it again changes nothing.
 
-Validated and serialised by the R4B classes of fhir.resources, whose JSON for these resources is that of R4 4.0.1; every
+Checked by the R4B classes of fhir.resources, whose JSON for these resources is that of R4 4.0.1; every
 reference is relative or logical. The radiologist's own report is referred to and never written.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from html import escape
 from typing import Any, Protocol
 
@@ -90,12 +91,13 @@ def bundle_of(
     attachments = [*_page(page_url, page), *map(_dicom, instances)]
     results = [*observations, *([_document(evidence, attachments)] if attachments else [])]
     resources = (_device(evidence), *results, _provenance(evidence, results, instances))
+    bundle = _present({"resourceType": "Bundle", "type": "transaction", "entry": [_put(each) for each in resources]})
     try:
-        bundle = Bundle.model_validate({"type": "transaction", "entry": [_put(each) for each in resources]})
+        Bundle.model_validate(bundle)
     except ValueError as error:
-        # The class alone: the builder's message quotes values, and with them the report.
+        # The class alone: the message quotes values, and with them the report.
         raise ConformanceError(f"a FHIR resource that Sightline built is not valid ({type(error).__name__})") from None
-    return f"{bundle.model_dump_json(indent=1)}\n"
+    return json.dumps(bundle, ensure_ascii=False, indent=1) + "\n"
 
 
 def document_id(study_instance_uid: str, report_id: str) -> str:
@@ -106,6 +108,13 @@ def document_id(study_instance_uid: str, report_id: str) -> str:
 def observation_id(tracking_uid: str) -> str:
     """The Observation of a phrase, the same as long as the phrase keeps its tracking UID."""
     return derived_id("Observation", tracking_uid)
+
+
+def _present(part: Any) -> Any:
+    """*part* without what is absent: FHIR JSON has no null here, and no empty object."""
+    if isinstance(part, dict):
+        return {name: _present(value) for name, value in part.items() if value is not None}
+    return [_present(each) for each in part] if isinstance(part, (list, tuple)) else part
 
 
 def _put(resource: Fhir) -> Fhir:
@@ -252,10 +261,10 @@ def _uid_identifier(uid: str) -> Fhir:
     return {"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{uid}"}
 
 
-def _instant(evidence: Evidence) -> datetime:
+def _instant(evidence: Evidence) -> str:
     """A FHIR instant has a zone; a source's time without one (DICOM) is taken as UTC."""
     created = evidence.provenance.created
-    return created if created.tzinfo else created.replace(tzinfo=UTC)
+    return (created if created.tzinfo else created.replace(tzinfo=UTC)).isoformat()
 
 
 def _hash_uri(sha256: str) -> str:
