@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ class OrthancServer:
     username: str
     password: str
     log: Path
+    pid: int
 
     @property
     def headers(self) -> dict[str, str]:
@@ -102,16 +104,15 @@ def orthanc_settings(storage: Path, port: int, overrides: Mapping[str, Any]) -> 
     return settings | dict(overrides)
 
 
-def _wait_until_ready(server: OrthancServer, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+def _wait_until_ready(http: httpx.Client, path: str, *, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    with server.http() as http:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if http.get("/system").status_code == httpx.codes.OK:
-                    return True
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if http.get(path).status_code == httpx.codes.OK:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
     return False
 
 
@@ -126,7 +127,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _not_ready(log: Path) -> NoReturn:
     tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-    pytest.fail(f"Orthanc did not start; the end of {log}:\n{tail}", pytrace=False)
+    pytest.fail(f"It did not start; the end of {log}:\n{tail}", pytrace=False)
 
 
 @contextmanager
@@ -146,17 +147,49 @@ def run_orthanc(
         settings = orthanc_settings(storage, used, overrides or {})
         base_url = f"http://127.0.0.1:{used}"
         (username, password), *_ = settings["RegisteredUsers"].items()
-        server = OrthancServer(base_url, f"{base_url}/dicom-web", username, password, log)
         configuration = storage.with_name(f"{storage.name}.json")
         configuration.write_text(json.dumps(settings), encoding="utf-8")
         with log.open("ab" if attempt else "wb") as output:
             command = [str(program("Orthanc")), str(configuration)]
             process = subprocess.Popen(command, cwd=storage.parent, stdout=output, stderr=output)
+        server = OrthancServer(base_url, f"{base_url}/dicom-web", username, password, log, process.pid)
         try:
             # Another process may take the free port in between: one more try on another port.
-            if _wait_until_ready(server, process, timeout_s=30):
+            with server.http() as http:
+                ready = _wait_until_ready(http, "/system", process=process, timeout_s=30)
+            if ready:
                 yield server
                 return
         finally:
             _end(process)
     _not_ready(log)
+
+
+@contextmanager
+def run_sightline(
+    folder: Path, *, port: int, settings: Mapping[str, str] | None = None, name: str = "sightline"
+) -> Iterator[httpx.Client]:
+    """``sightline serve`` on *port* until the block ends, with *settings* as SIGHTLINE_ variables; a client of it.
+
+    It works in *folder*, which may be used again for a restart. The log stays in .test-output/.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    OUTPUT.mkdir(exist_ok=True)
+    log = OUTPUT / f"{name}.log"
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
+    environment = inherited | {
+        "PYTHONPATH": str(ROOT),
+        "SIGHTLINE_DATA_DIR": str(folder / "data"),
+        "SIGHTLINE_PORT": str(port),
+        **{f"SIGHTLINE_{key.upper()}": value for key, value in (settings or {}).items()},
+    }
+    command = [sys.executable, "-c", "import sys; from plugin.cli import main; sys.exit(main())", "serve"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+            if not _wait_until_ready(http, "/health/live", process=process, timeout_s=120):
+                _not_ready(log)
+            yield http
+    finally:
+        _end(process)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -212,6 +214,22 @@ def test_a_restart_of_orthanc_loses_and_repeats_nothing(receiver: Receiver, star
 
     assert receiver.studies[0] == told
     assert sorted(receiver.studies[1:]) == sorted([down, unstable])
+
+
+def test_orthanc_killed_while_it_tells_loses_nothing(receiver: Receiver, start: Callable[[], Any]) -> None:
+    studies = [generate_uid(prefix=None) for _ in range(60)]
+
+    with start() as server:
+        upload(server, *(image(study) for study in studies))
+    with receiver.up():
+        with start() as server:
+            eventually(lambda: len(receiver.posts) >= 20)
+            os.kill(server.pid, signal.SIGKILL)
+        with start():
+            eventually(lambda: set(receiver.studies) == set(studies), timeout_s=90)
+
+    # The one that was told in the very moment may be told twice: at least once is the promise.
+    assert len(receiver.posts) <= len(studies) + 1
 
 
 def test_a_study_that_sightline_refuses_is_not_asked_again(receiver: Receiver, start: Callable[[], Any]) -> None:
