@@ -43,6 +43,13 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]
 
 
 @pytest.fixture(scope="session")
+def fhir_server() -> Iterator[str]:
+    """The base URL of one real FHIR R4 server for the session; it keeps what tests put, so use ids of your own."""
+    with servers.run_fhir_server() as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One headless Chromium for the session; open a new context in each test and close it.
 

@@ -116,7 +116,7 @@ def _wait_until_ready(http: httpx.Client, path: str, *, process: subprocess.Pope
     return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(timeout=20)
@@ -193,3 +193,27 @@ def run_sightline(
             yield http
     finally:
         _end(process)
+
+
+FHIR_SERVER = ROOT / "tests" / "acceptance" / "fhir-server"
+
+
+@contextmanager
+def run_fhir_server(name: str = "fhir-server") -> Iterator[str]:
+    """Medplum's FHIR R4 engine in memory, until the block ends; yields its base URL. The log stays in .test-output/."""
+    require("node", str(FHIR_SERVER / "node_modules"))
+    OUTPUT.mkdir(exist_ok=True)
+    log = OUTPUT / f"{name}.log"
+    with log.open("wb") as errors:
+        command = [str(program("node")), str(FHIR_SERVER / "server.cjs")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        # It prints one line, with the port it was given, when it is ready; nothing when it cannot start.
+        said = process.stdout.readline() if process.stdout else ""
+        if not said.startswith("listening "):
+            _not_ready(log)
+        yield f"http://127.0.0.1:{int(said.split()[1])}/fhir"
+    finally:
+        _end(process)
+        if process.stdout:
+            process.stdout.close()

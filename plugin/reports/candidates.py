@@ -52,8 +52,8 @@ def newest_first(candidates: Iterable[Candidate]) -> tuple[ReportRef, ...]:
     return tuple(ref_of(each.report, each.resources) for each in ranked)
 
 
-def put_urls(bundle: str) -> tuple[str, ...]:
-    """The "Type/id" that each entry of a transaction Bundle puts.
+def puts(bundle: str) -> tuple[Element, ...]:
+    """The entries of a transaction Bundle, each a PUT of a resource to its own id.
 
     Raises
     ------
@@ -67,14 +67,12 @@ def put_urls(bundle: str) -> tuple[str, ...]:
     entries = document.children("entry")
     if document.type != "Bundle" or document.string("type") != "transaction" or not entries:
         raise ConformanceError("the bundle to write is not a transaction Bundle with entries")
-    urls = []
     for entry in entries:
         request, resource = entry.child("request"), entry.child("resource")
-        url = request.string("url")
-        if request.string("method") != "PUT" or not resource.id or url != f"{resource.type}/{resource.id}":
+        own = f"{resource.type}/{resource.id}"
+        if request.string("method") != "PUT" or not resource.id or request.string("url") != own:
             raise ConformanceError("the bundle to write has an entry that is no PUT of its resource to its id")
-        urls.append(url)
-    return tuple(urls)
+    return entries
 
 
 def _age(candidate: Candidate) -> tuple[str, int, str]:

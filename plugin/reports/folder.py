@@ -12,7 +12,7 @@ from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import MAX_BYTES, parse, resources_of
 from plugin.identity import derived_id
 from plugin.ports import StudyIdentity
-from plugin.reports.candidates import Candidate, is_about, newest_first, put_urls
+from plugin.reports.candidates import Candidate, is_about, newest_first, puts
 from plugin.values import Report, ReportRef
 
 
@@ -51,7 +51,7 @@ class FolderReportStore:
 
     def write(self, bundle: str) -> None:
         """See :class:`plugin.ports.ReportStore`. The file's name is derived from the resources it holds."""
-        name = derived_id("bundle", *sorted(put_urls(bundle)))
+        name = derived_id("bundle", *sorted(entry.child("request").string("url") for entry in puts(bundle)))
         content = bundle.encode()
         target = self._results / f"{name}.json"
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -12,7 +13,7 @@ from plugin.fhir.client import FhirClient, token
 from plugin.fhir.reading import DICOM_UID_SYSTEM, ref_of, report_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
 from plugin.ports import StudyIdentity
-from plugin.reports.candidates import Candidate, is_about, newest_first, put_urls
+from plugin.reports.candidates import Candidate, is_about, newest_first, puts
 from plugin.values import Report, ReportRef
 
 _PAGE = "100"
@@ -68,9 +69,15 @@ class FhirReportStore:
         raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
 
     def write(self, bundle: str) -> None:
-        """See :class:`plugin.ports.ReportStore`."""
-        put_urls(bundle)
-        self._server.transaction(bundle)
+        """See :class:`plugin.ports.ReportStore`. What stands there already is not put again, as a new version."""
+        changed = [dict(entry.json) for entry in puts(bundle) if not self._stands(entry.child("resource"))]
+        if changed:
+            document = {"resourceType": "Bundle", "type": "transaction", "entry": changed}
+            self._server.transaction(json.dumps(document, ensure_ascii=False))
+
+    def _stands(self, resource: Element) -> bool:
+        there = self._server.read(f"{resource.type}/{resource.id}")
+        return there is not None and _content(there) == _content(resource)
 
     def _anchors(self, study: StudyIdentity) -> Iterator[Element]:
         """The study, its orders and its patient, as far as the server has them."""
@@ -78,7 +85,9 @@ class FhirReportStore:
         both = ",".join(token(value, system=DICOM_UID_SYSTEM) for value in (f"urn:oid:{uid}", uid))
         yield from self._search("ImagingStudy", identifier=both)
         if study.accession_number.strip():
-            yield from self._search("ServiceRequest", identifier=token(study.accession_number.strip()))
+            for order in self._search("ServiceRequest", identifier=token(study.accession_number.strip())):
+                yield order
+                yield from self._search("ImagingStudy", basedon=f"ServiceRequest/{order.id}")
         if study.patient is not None and study.patient.patient_id.strip():
             yield from self._search("Patient", identifier=token(study.patient.patient_id.strip()))
 
@@ -113,6 +122,10 @@ class FhirReportStore:
         have = {(resource.type, resource.id) for resource in known}
         reads = (self._server.read("/".join(name)) for name in names if name not in have)
         return tuple(resource for resource in reads if resource is not None)
+
+
+def _content(resource: Element) -> dict[str, object]:
+    return {name: value for name, value in resource.json.items() if name != "meta"}  # the server's own
 
 
 def _pool(resources: Iterable[Element]) -> Resources:
