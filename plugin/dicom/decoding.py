@@ -113,7 +113,7 @@ class _Worker:
             self._end()
             self._owner = os.getpid()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "plugin.dicom.decoding"],
+                [sys.executable, "-P", "-m", "plugin.dicom.decoding"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
