@@ -64,14 +64,13 @@ class DicomwebArchive:
 
     def describe(self, study: StudyRef) -> tuple[ImageDescription, ...]:
         """Every radiograph of the study, in the order of their SOP Instance UIDs."""
-        with _answered():
+        with _answered(), tolerant():
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
-        with tolerant():
             datasets = tuple(_from_json(instance) for instance in answer)
-            if not datasets:
-                raise InputError("The archive has no such study, or it holds no instances.")
-            found = (description_of(dataset) for dataset in radiographs_among(datasets))
-            return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
+        if not datasets:
+            raise InputError("The archive has no such study, or it holds no instances.")
+        found = (description_of(dataset) for dataset in radiographs_among(datasets))
+        return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
 
     def read(self, image: ImageRef) -> Radiograph:
         """One image, decoded and windowed."""
@@ -101,20 +100,15 @@ class DicomwebArchive:
 
 def _from_json(instance: dict[str, Any]) -> Dataset:
     """Metadata as a data set; elements that break their VR are left out, one by one."""
-    try:
-        return Dataset.from_json(instance, bulk_data_uri_handler=_no_bulk_data)
-    except UNREADABLE:
-        dataset = Dataset()
-        for tag, element in instance.items():
-            try:
-                dataset.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=_no_bulk_data))
-            except UNREADABLE:
-                continue
-        return dataset
-
-
-def _no_bulk_data(_uri: str) -> None:
-    return None
+    dataset = Dataset()
+    for tag, element in instance.items():
+        try:
+            dataset.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda _uri: None))
+        except UNREADABLE:
+            continue
+    if not dataset:
+        raise ValueError("not one element")
+    return dataset
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from plugin.errors import InputError
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 30.0
 MEMORY_BYTES: Final = 4 * 1024**3
 
 #: Stored values as they are: no colour conversion, unused bits left to the caller.

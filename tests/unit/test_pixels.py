@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import chest, gradient, part10
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -43,6 +43,7 @@ def lut(values: list[int], *, first: int = 0, bits: int = 16, explanation: str =
 # Grey scale
 
 
+@settings(max_examples=40)
 @given(
     center=st.floats(-500, 4500),
     width=st.floats(300, 6000),
@@ -73,6 +74,7 @@ def test_a_window_gives_what_pydicom_gives(
         assert np.ptp(np.percentile(expected, (1, 99))) < 0.03
 
 
+@settings(max_examples=40)
 @given(first=st.integers(-100, 100), bits=st.integers(8, 16), entries=st.integers(2, 300))
 def test_a_voi_lut_gives_what_pydicom_gives(first: int, bits: int, entries: int) -> None:
     table = np.linspace(0, 2**bits - 1, entries).astype(int).tolist()
