@@ -23,16 +23,14 @@ _PREPOSITIONS = frozenset((
 _DETERMINERS = frozenset(("the", "both", "a", "an", "its", "either", "each"))
 _AND_OR = frozenset(("and", "or", "and/or", "/", "&", "plus", "nor"))
 _JOINERS = _AND_OR | {"to", ",", "versus", "vs"}
-_LINKS = _AND_OR | frozenset((
-    ",", "versus", "vs", "with", "is", "are", "be", "been", "being", "which", "this", "that", "these", "a", "an",
-    "the", "of", "to", "in", "some", "part", "due", "related", "relates", "as", "combination", "suggestive",
-    "favoring", "most", "also", "from", "previous", "prior", "old", "appearance", "appears", "whose",
-    "represent", "possibly", "probably", "likely", "associated", "and", "underlying", "superimposed",
-    "secondary",
-))  # fmt: skip
+_TIES = _AND_OR | {"versus", "vs", "with", "from", "suggestive", "favoring", "due", "related", "relates", "represent"}
+_NEW_SUBJECT = frozenset(
+    ("there", "but", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
+)
 _CLAUSE_ENDS = frozenset(
     ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
 )
+_PREDICATES = tuple((word,) for word in ("is", "are", "was", "were", "has", "have", "remains", "appears"))
 _MODIFIERS = ("side", "severity", "change", "descriptor", "site")
 _UNITS = frozenset(("mm", "cm", "millimeter", "millimeters", "centimeter", "centimeters", "x", "by"))
 _SEVERITY = {
@@ -57,6 +55,10 @@ _PAIRED = frozenset(
 _PLURAL_PAIRS = frozenset(
     (
         "bases",
+        "basilar",
+        "basal",
+        "apical",
+        "diaphragms",
         "apices",
         "hila",
         "lungs",
@@ -140,11 +142,19 @@ def _extend_left(sentence: Sentence, head: Mention, modifier: frozenset[int], li
         index -= 1
         if index in modifier:
             start = index
-        elif sentence.words[index] not in _JOINERS or index - 1 not in modifier:
+        elif not _joins(sentence, index, modifier):
             break
     while start < head.start and _opens_no_phrase(sentence.words[start]):
         start += 1
     return start
+
+
+def _joins(sentence: Sentence, index: int, modifier: frozenset[int]) -> bool:
+    """Whether the word at *index* joins two modifiers of one finding; a comma does so only after an adjective."""
+    word = sentence.words[index]
+    if word not in _JOINERS or index - 1 not in modifier:
+        return False
+    return word != "," or not any(m.start < index <= m.end and m.end - m.start <= 3 for m in sentence.of("site"))
 
 
 def _opens_no_phrase(word: str) -> bool:
@@ -162,10 +172,12 @@ def _extend_right(
         index = end
         if words[index] in _AND_OR and end > head.end:
             index += 1
-        if index >= limit or words[index] not in _PREPOSITIONS:
+        apposed = index == head.end and index in modifier
+        if index >= limit or not (apposed or words[index] in _PREPOSITIONS):
             break
-        place = _place_end(words, index + 1, modifier=modifier, places=places, limit=limit)
-        if place is None:
+        begin = index if apposed else index + 1
+        place = _place_end(words, begin, modifier=modifier, places=places, limit=limit)
+        if place is None or (apposed and words[place : place + 1] in _PREDICATES):
             break
         end = place
     return end
@@ -327,18 +339,19 @@ def _family(span: Span) -> str:
     return "chest" if not named.sites or _CHEST.intersection(named.sites) else named.sites[0]
 
 
+_LIST_WORDS = tuple((word,) for word in (*sorted(_AND_OR), "versus", "vs", ","))
+
+
 def _linked(sentence: Sentence, one: Span, two: Span) -> bool:
-    cues = {
+    """Whether only joiners, hedges, marks and words about *one* stand between the two findings."""
+    words, between = sentence.words, range(one.end, two.start)
+    if words[one.end : two.start] in ((), (",",)):
+        return two.start == two.head.start and words[two.end : two.end + 1] in _LIST_WORDS
+    ties = {
         index
         for mention in sentence.of("cue")
         if mention.meaning.startswith(("possible", "probable"))
         for index in range(mention.start, mention.end)
     }
-    between = range(one.end, two.start)
-    words = sentence.words
-    if not all(index in cues or words[index] in _LINKS or _is_mark(words[index]) for index in between):
-        return False
-    return (
-        any(index in cues or words[index] not in (",", "is", "are", "a", "the") for index in between)
-        or len(between) == 0
-    )
+    ties.update(index for index in between if words[index] in _TIES or _is_mark(words[index]))
+    return bool(ties.intersection(between)) and _NEW_SUBJECT.isdisjoint(words[one.end : two.start])
