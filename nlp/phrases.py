@@ -148,6 +148,20 @@ class Phrase:
 
 
 @dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two phrases of one report that cannot both be right; *first* and *second* are (start, end) in code points.
+
+    Parameters
+    ----------
+    kind : "claim" when one denies what the other states, "side" when findings and impression name opposite sides.
+    """
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What was understood of one report.
 
@@ -157,8 +171,10 @@ class Reading:
     language : BCP 47 tag of the text as recognised ("en"; "und" when it cannot be told).
     notes : what the reader of the result should know ("the text is not English: nothing was read"),
         without quoting the report.
+    contradictions : pairs of phrases that cannot both be right.
     """
 
     phrases: tuple[Phrase, ...]
     language: str = "en"
     notes: tuple[str, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()

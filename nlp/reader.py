@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from nlp.assertion import assertion_of, cues_of
+from nlp.language import language_of
 from nlp.lexicon import concepts, digest
+from nlp.measurements import measurements
 from nlp.mentions import Sentence, read_sentences
-from nlp.phrases import Assertion, Change, Phrase, Reading, Section
+from nlp.phrases import Assertion, Change, Measurement, Phrase, Reading, Section
+from nlp.relations import contradictions, explained, referred, with_repeats
 from nlp.source import reading_copy, utf16_offsets
-from nlp.spans import Span, spans_of
+from nlp.spans import Span, placeless, spans_of
 
 _UNREPORTED = {
     Section.INDICATION: "it stands in the indication",
@@ -33,7 +36,7 @@ READER_VERSION = _version()
 def find_phrases(text: str) -> tuple[Phrase, ...]:
     """The finding phrases of a report in any layout, in order of their start.
 
-    Offsets refer to *text* exactly as given.
+    Offsets refer to *text* exactly as given. A text that is not English gives none.
     """
     return read_report(text).phrases
 
@@ -41,48 +44,81 @@ def find_phrases(text: str) -> tuple[Phrase, ...]:
 def read_report(text: str) -> Reading:
     """The finding phrases of *text*, its language, and what the reader of the result should know."""
     copy = reading_copy(text)
+    language = language_of(copy)
+    if language != "en":
+        return Reading((), language, ("the text is not English; nothing was read",))
+    phrases = with_repeats(tuple(_phrases(text, copy)))
+    disputes = contradictions(phrases)
+    notes = ("the report contradicts itself about a finding; see the contradictions",) if disputes else ()
+    return Reading(phrases, language, notes, disputes)
+
+
+def _phrases(text: str, copy: str) -> Iterator[Phrase]:
     to_utf16 = utf16_offsets(text)
-    found = (_phrases(text, sentence, to_utf16) for sentence in read_sentences(copy) if sentence.mentions)
-    return Reading(tuple(phrase for phrases in found for phrase in phrases))
+    last: Span | None = None
+    for sentence in read_sentences(copy):
+        spans = referred(sentence, spans_of(sentence), last)
+        last = next((span for span in reversed(spans) if not placeless(span)), last)
+        if spans:
+            yield from _of_sentence(text, copy, sentence=sentence, spans=spans, to_utf16=to_utf16)
 
 
-def _phrases(text: str, sentence: Sentence, to_utf16: Callable[[int], int]) -> list[Phrase]:
+def _of_sentence(
+    text: str, copy: str, *, sentence: Sentence, spans: tuple[Span, ...], to_utf16: Callable[[int], int]
+) -> Iterator[Phrase]:
     cues = cues_of(sentence)
-    spans = spans_of(sentence)
-    return [_phrase(text, sentence, span, assertion_of(cues, span.head.anchor), to_utf16) for span in spans]
+    sizes = _sizes(copy, sentence, spans)
+    lit: dict[int, tuple[int, int]] = {}
+    for index, (span, root) in enumerate(zip(spans, explained(sentence, spans), strict=True)):
+        start, end = sentence.starts[span.start], sentence.ends[span.end - 1]
+        assertion = _assertion(sentence, span, assertion_of(cues, span.head.anchor))
+        reason = _reason(assertion, sentence.section, span)
+        if reason is None:
+            lit[index] = (start, end)
+        named = concepts()[span.head.meaning]
+        yield Phrase(
+            text=text[start:end],
+            start=start,
+            end=end,
+            start_utf16=to_utf16(start),
+            end_utf16=to_utf16(end),
+            finding=named.concept,
+            assertion=assertion,
+            section=sentence.section,
+            groundable=reason is None,
+            not_groundable_reason=reason,
+            laterality=span.laterality,
+            sites=tuple(concepts()[name].concept for name in span.sites or named.sites),
+            severity=span.severity,
+            degree=span.degree,
+            change=span.change,
+            measurements=sizes.get(index, ()),
+            shares_region_with=lit.get(root) if root is not None and reason is None else None,
+        )
 
 
-def _phrase(text: str, sentence: Sentence, span: Span, assertion: Assertion, to_utf16: Callable[[int], int]) -> Phrase:
-    start, end = sentence.starts[span.start], sentence.ends[span.end - 1]
-    entry = concepts()[span.head.meaning]
+def _assertion(sentence: Sentence, span: Span, claimed: Assertion) -> Assertion:
     if sentence.section in _UNREPORTED:
-        assertion = Assertion.NOT_REPORTED
-    elif span.change is Change.RESOLVED:
-        assertion = Assertion.NEGATED
-    reason = _reason(assertion, sentence.section, groundable=entry.groundable)
-    named = span.sites or entry.sites
-    return Phrase(
-        text=text[start:end],
-        start=start,
-        end=end,
-        start_utf16=to_utf16(start),
-        end_utf16=to_utf16(end),
-        finding=entry.concept,
-        assertion=assertion,
-        section=sentence.section,
-        groundable=reason is None,
-        not_groundable_reason=reason,
-        laterality=span.laterality,
-        sites=tuple(concepts()[name].concept for name in named),
-        severity=span.severity,
-        degree=span.degree,
-        change=span.change,
-    )
+        return Assertion.NOT_REPORTED
+    return Assertion.NEGATED if span.change is Change.RESOLVED else claimed
 
 
-def _reason(assertion: Assertion, section: Section, *, groundable: bool) -> str | None:
-    if assertion is Assertion.NEGATED:
-        return "the report says it is absent"
+def _reason(assertion: Assertion, section: Section, span: Span) -> str | None:
+    """Why no region may be lit for the phrase, or None."""
     if assertion is Assertion.NOT_REPORTED:
         return _UNREPORTED.get(section, "the report does not claim it")
-    return None if groundable else "it has no region on a chest radiograph"
+    if assertion is Assertion.NEGATED:
+        return "the report says that it is gone" if span.change is Change.RESOLVED else "the report says it is absent"
+    if span.sites and not any(concepts()[name].groundable for name in span.sites):
+        return "it lies outside the chest"
+    return None if concepts()[span.head.meaning].groundable else "it has no region on a chest radiograph"
+
+
+def _sizes(copy: str, sentence: Sentence, spans: tuple[Span, ...]) -> dict[int, tuple[Measurement, ...]]:
+    """The sizes of a sentence by the finding they belong to: the one around or before them, else the next."""
+    owned: dict[int, tuple[Measurement, ...]] = {}
+    for size in measurements(copy, sentence.starts[0], sentence.ends[-1]):
+        before = [index for index, span in enumerate(spans) if sentence.starts[span.start] <= size.start]
+        owner = before[-1] if before else 0
+        owned[owner] = (*owned.get(owner, ()), size)
+    return owned

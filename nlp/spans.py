@@ -313,7 +313,7 @@ def _share(sentence: Sentence, spans: list[Span]) -> list[Span]:
     """Let neighbours that a clause joins share the place and degree that only one of them states."""
     for index in range(1, len(spans)):
         one, two = spans[index - 1], spans[index]
-        if _linked(sentence, one, two) and _placeless(two) and _family(one) == _family(two):
+        if linked(sentence, one, two) and placeless(two) and family(one) == family(two):
             alone = two.start == two.head.start and sentence.words[one.end] in _AND_OR | {","}
             degree = two.degree or (one.degree if alone else None)
             spans[index] = replace(two, laterality=one.laterality, sites=one.sites or two.sites, degree=degree)
@@ -321,18 +321,20 @@ def _share(sentence: Sentence, spans: list[Span]) -> list[Span]:
         one, two = spans[index - 1], spans[index]
         joined = _AND_OR.issuperset(sentence.words[one.end : two.start])
         placed_after = two.end > two.head.end or two.start == two.head.start
-        if joined and placed_after and _placeless(one) and not _placeless(two) and _family(one) == _family(two):
+        if joined and placed_after and placeless(one) and not placeless(two) and family(one) == family(two):
             spans[index - 1] = replace(one, laterality=two.laterality, sites=two.sites or one.sites)
     return spans
 
 
-def _placeless(span: Span) -> bool:
+def placeless(span: Span) -> bool:
+    """Whether the span names neither a side nor a site more specific than lung or pleura."""
     return span.laterality is None and not [
         name for name in span.sites if name not in ("lung", "pleura", "interstitium")
     ]
 
 
-def _family(span: Span) -> str:
+def family(span: Span) -> str:
+    """Findings of one family can share a place: those of lungs and pleura, those of the spine, devices."""
     named = concepts()[span.head.meaning]
     if named.kind == "device":
         return "device"
@@ -342,7 +344,7 @@ def _family(span: Span) -> str:
 _LIST_WORDS = tuple((word,) for word in (*sorted(_AND_OR), "versus", "vs", ","))
 
 
-def _linked(sentence: Sentence, one: Span, two: Span) -> bool:
+def linked(sentence: Sentence, one: Span, two: Span) -> bool:
     """Whether only joiners, hedges, marks and words about *one* stand between the two findings."""
     words, between = sentence.words, range(one.end, two.start)
     if words[one.end : two.start] in ((), (",",)):
