@@ -1,0 +1,75 @@
+"""From thickness to a picture: attenuation, scatter, quantum noise, detector, and the maker's processing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from model.twin.anatomy import Chest
+from model.twin.canvas import FIELD_CM, Map
+
+# Linear attenuation per centimetre at about 60 keV effective energy (NIST XCOM, rounded).
+SOFT_PER_CM, BONE_PER_CM, METAL_PER_CM = 0.205, 0.55, 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How the picture was taken and processed.
+
+    Parameters
+    ----------
+    photons : quanta per square centimetre reaching the detector unattenuated.
+    scatter : scattered share of the primary.
+    gamma : of the display curve.
+    local : 0 to 1, share of the maker's local contrast enhancement.
+    low, high : percentiles of the field shown as black and white.
+    """
+
+    photons: float
+    scatter: float
+    gamma: float
+    local: float
+    low: float
+    high: float
+
+
+def exposure(rng: np.random.Generator) -> Exposure:
+    """One technique and processing."""
+    return Exposure(
+        photons=10 ** rng.uniform(5.8, 7.2),
+        scatter=rng.uniform(0.15, 0.6),
+        gamma=rng.uniform(0.75, 1.25),
+        local=rng.uniform(0.0, 0.6),
+        low=rng.uniform(0.2, 2.5),
+        high=rng.uniform(97.5, 99.8),
+    )
+
+
+def attenuation(chest: Chest, *, metal: Map | None = None) -> Map:
+    """Line integral of attenuation, float32 (size, size), at least 0."""
+    air = np.clip(chest.air - chest.vessels, 0, None)
+    total = SOFT_PER_CM * np.clip(chest.soft - air, 0.3, None) + BONE_PER_CM * chest.bone
+    return np.asarray(total if metal is None else total + METAL_PER_CM * metal, np.float32)
+
+
+def picture(chest: Chest, beam: Exposure, rng: np.random.Generator, *, metal: Map | None = None) -> Map:
+    """The radiograph, float32 (size, size) in [0, 1], bright is dense."""
+    canvas = chest.canvas
+    primary = np.exp(-attenuation(chest, metal=metal))
+    seen = primary + beam.scatter * canvas.blur(primary, 3.0)
+    quanta = beam.photons * (FIELD_CM / canvas.size) ** 2
+    noise = rng.standard_normal(seen.shape).astype(np.float32) * np.sqrt(seen / quanta)
+    seen = canvas.blur(np.clip(seen + noise, 1e-6, None).astype(np.float32), 0.03)
+    dense = -np.log(seen)
+    if beam.local:
+        dense = dense - beam.local * (canvas.blur(dense, 4.0) - float(dense.mean()))
+    return _display(dense, beam)
+
+
+def _display(dense: Map, beam: Exposure) -> Map:
+    thin = dense[:: max(1, dense.shape[0] // 128), :: max(1, dense.shape[1] // 128)]
+    low, high = np.percentile(thin, [beam.low, beam.high])
+    shown = np.clip((dense - low) / max(high - low, 1e-3), 0, 1)
+    return np.asarray(cv2.pow(shown.astype(np.float32), beam.gamma), np.float32)
