@@ -91,7 +91,7 @@ def facts(grounded: GroundedPhrase) -> tuple[tuple[str, str], ...]:
         ("Finding", "" if phrase.finding.name in phrase.text.lower() else phrase.finding.name),
         ("In the report", _ASSERTIONS[phrase.assertion]),
         ("On the image", likelihood(max(place.probability for place in asked)) if asked else ""),
-        ("Patient's side", "both sides" if phrase.laterality == "bilateral" else phrase.laterality or ""),
+        ("Patient’s side", "both sides" if phrase.laterality == "bilateral" else phrase.laterality or ""),
         ("Place", ", ".join(site.name for site in phrase.sites)),
         ("Degree", phrase.severity or ""),
         ("Change", phrase.change or ""),
