@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -143,44 +144,66 @@ def _refusal(status: int, *, storing: bool) -> SightlineError:
 # Files -----------------------------------------------------------------------------------------------------------
 
 
+#: Path, modification time in nanoseconds and size: what changes when a file does.
+Stamp = tuple[Path, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class FileIndex:
-    """What lies in some folders.
+    """What lies in some folders: for each file the instance it holds, or why it is not usable."""
 
-    Parameters
-    ----------
-    files : one file per instance; of several files with one SOP Instance UID the first by path.
-    unusable : how many files were not DICOM or lack identity, by reason.
-    """
+    entries: dict[Stamp, ImageRef | str] = field(default_factory=dict)
 
-    files: dict[ImageRef, Path] = field(default_factory=dict)
-    unusable: tuple[str, ...] = ()
+    @property
+    def files(self) -> dict[ImageRef, Path]:
+        """One file per instance; of several files of one instance the first by path."""
+        found: dict[ImageRef, Path] = {}
+        for (path, _, _), entry in self.entries.items():
+            if isinstance(entry, ImageRef):
+                found.setdefault(entry, path)
+        return found
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        """For each file that holds no usable instance, why."""
+        return tuple(entry for entry in self.entries.values() if isinstance(entry, str))
 
 
-def index_of(paths: tuple[Path, ...]) -> FileIndex:
+def index_of(paths: tuple[Path, ...], *, known: FileIndex | None = None) -> FileIndex:
     """Every DICOM instance among *paths*, files or folders searched to any depth, whatever the files are called.
+
+    Files that *known* lists and that did not change since are not read again.
 
     Raises
     ------
     InputError
         If a path does not exist.
     """
-    files: dict[ImageRef, Path] = {}
-    unusable = []
-    for path in _files_under(paths):
-        try:
-            files.setdefault(image_ref_of(_read_file(path, header_only=True)), path)
-        except InputError as error:
-            unusable.append(str(error))
-    return FileIndex(files, tuple(unusable))
+    before = known.entries if known else {}
+    entries: dict[Stamp, ImageRef | str] = {}
+    for stamp in _files_under(paths):
+        entries[stamp] = before[stamp] if stamp in before else _entry(stamp[0])
+    return FileIndex(entries)
 
 
-def _files_under(paths: tuple[Path, ...]) -> Iterator[Path]:
+def _entry(path: Path) -> ImageRef | str:
+    try:
+        return image_ref_of(_read_file(path, header_only=True))
+    except InputError as error:
+        return str(error)
+
+
+def _files_under(paths: tuple[Path, ...]) -> Iterator[Stamp]:
     for path in paths:
         if not path.exists():
             raise InputError("A given path of the study does not exist.")
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (entry for entry in found if entry.is_file() and not entry.name.startswith("."))
+        for entry in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            try:
+                status = entry.stat()
+            except OSError:  # gone since the folder was listed, or a link to nowhere
+                continue
+            if stat.S_ISREG(status.st_mode) and not entry.name.startswith("."):
+                yield entry, status.st_mtime_ns, status.st_size
 
 
 def _read_file(path: Path, *, header_only: bool = False) -> Dataset:
@@ -193,16 +216,22 @@ def _read_file(path: Path, *, header_only: bool = False) -> Dataset:
 
 
 class FileClient:
-    """dicomweb-client's protocol over DICOM files; safe to use from several threads."""
+    """dicomweb-client's protocol over DICOM files; safe to use from several threads.
 
-    def __init__(self, index: FileIndex, *, store_in: Path | None = None) -> None:
-        self._files = dict(index.files)
+    Files that appear later are found: the folders are looked through again for each study asked for.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], *, store_in: Path | None = None) -> None:
+        self._paths = paths
         self._store_in = store_in
         self._lock = Lock()
+        self._index = FileIndex()
+        self._refreshed()
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[dict[str, Any]]:
         """DICOM JSON of each instance of the study, without pixel data."""
-        paths = [path for image, path in self._all() if image.study.study_instance_uid == study_instance_uid]
+        files = self._refreshed().items()
+        paths = [path for image, path in files if image.study.study_instance_uid == study_instance_uid]
         if not paths:
             raise _http_error(404)
         with tolerant():
@@ -211,9 +240,10 @@ class FileClient:
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """One instance with its pixel data."""
         wanted = study_instance_uid, series_instance_uid, sop_instance_uid
-        for image, path in self._all():
-            if (image.study.study_instance_uid, image.series_instance_uid, image.sop_instance_uid) == wanted:
-                return _read_file(path)
+        for files in (self._index.files, self._refreshed()):
+            for image, path in files.items():
+                if (image.study.study_instance_uid, image.series_instance_uid, image.sop_instance_uid) == wanted:
+                    return _read_file(path)
         raise _http_error(404)
 
     def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
@@ -221,19 +251,20 @@ class FileClient:
         if self._store_in is None:
             raise InputError("This archive is read-only: name a folder for the results.")
         del study_instance_uid  # of the protocol; each data set names its study
+        present = self._refreshed()
         for dataset in datasets:
             image = image_ref_of(dataset)
             modality = re.sub("[^A-Z]", "", text(dataset, "Modality").upper()) or "OT"
             path = self._store_in / f"{modality}-{image.sop_instance_uid}.dcm"
-            if not path.exists():
+            if image not in present and not path.exists():
                 _write_whole(path, dataset)
-            with self._lock:
-                self._files.setdefault(image, path)
         return Dataset()
 
-    def _all(self) -> tuple[tuple[ImageRef, Path], ...]:
+    def _refreshed(self) -> dict[ImageRef, Path]:
+        results = (self._store_in,) if self._store_in is not None and self._store_in.exists() else ()
         with self._lock:
-            return tuple(self._files.items())
+            self._index = index_of(tuple(dict.fromkeys((*self._paths, *results))), known=self._index)
+            return self._index.files
 
 
 def _write_whole(path: Path, dataset: Dataset) -> None:
@@ -275,8 +306,7 @@ def folder_archive(paths: tuple[Path, ...], *, store_in: Path | None = None) -> 
     InputError
         If a path does not exist.
     """
-    sources = (*paths, store_in) if store_in is not None and store_in.exists() else paths
-    return DicomwebArchive(FileClient(index_of(sources), store_in=store_in))
+    return DicomwebArchive(FileClient(paths, store_in=store_in))
 
 
 def studies_in(paths: tuple[Path, ...]) -> tuple[StudyRef, ...]:

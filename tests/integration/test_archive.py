@@ -151,6 +151,28 @@ def test_results_stored_earlier_are_found_again(tmp_path: Path) -> None:
     assert len(folder_archive((), store_in=tmp_path).describe(HERE)) == 1
 
 
+def test_files_that_appear_later_are_found(tmp_path: Path) -> None:
+    archive = folder_archive((tmp_path,))
+    with pytest.raises(InputError, match="no such study"):
+        archive.describe(HERE)
+    half = write(tmp_path, "a", part10(chest())[:200])
+    with pytest.raises(InputError, match="no such study"):
+        archive.describe(HERE)
+
+    half.write_bytes(part10(chest()))
+
+    (described,) = archive.describe(HERE)
+    assert archive.read(described.image).pixels.shape == (40, 48)
+
+
+def test_an_instance_that_lies_in_the_folder_is_not_stored_again(tmp_path: Path) -> None:
+    write(tmp_path, "whatever", part10(chest()))
+
+    folder_archive((tmp_path,), store_in=tmp_path).store(HERE, (part10(chest()),))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["whatever"]
+
+
 def test_a_result_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
