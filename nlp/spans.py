@@ -30,6 +30,14 @@ _NEW_SUBJECT = frozenset(
 _CLAUSE_ENDS = frozenset(
     ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
 )
+_NEAR = 4
+_NOT_ADJECTIVES = frozenset((
+    "is", "are", "was", "were", "be", "been", "has", "have", "had", "appears", "appear", "remains", "remain",
+    "seen", "noted", "may", "the", "a", "an", "this", "these", "that", "which", "with", "from", "for", "than",
+    "then", "clear", "normal", "shows", "show", "demonstrates", "demonstrate", "suggests", "suggest", "reveals",
+    "reveal", "identified", "present", "and", "or", "to", "by", "chest", "views", "view", "exam", "study", "as",
+    "there", "patient", "it", "size", "contour", "contours", "silhouette",
+))  # fmt: skip
 _PREDICATES = tuple((word,) for word in ("is", "are", "was", "were", "has", "have", "remains", "appears"))
 _MODIFIERS = ("side", "severity", "change", "descriptor", "site")
 _UNITS = frozenset(("mm", "cm", "millimeter", "millimeters", "centimeter", "centimeters", "x", "by"))
@@ -142,7 +150,7 @@ def _extend_left(sentence: Sentence, head: Mention, modifier: frozenset[int], li
         index -= 1
         if index in modifier:
             start = index
-        elif not _joins(sentence, index, modifier):
+        elif not (_joins(sentence, index, modifier) or _is_adjective(sentence, index, modifier)):
             break
     while start < head.start and _opens_no_phrase(sentence.words[start]):
         start += 1
@@ -155,6 +163,16 @@ def _joins(sentence: Sentence, index: int, modifier: frozenset[int]) -> bool:
     if word not in _JOINERS or index - 1 not in modifier:
         return False
     return word != "," or not any(m.start < index <= m.end and m.end - m.start <= 3 for m in sentence.of("site"))
+
+
+def _is_adjective(sentence: Sentence, index: int, modifier: frozenset[int]) -> bool:
+    """Whether an unknown word stands among modifiers, as in "mild surrounding airspace disease"."""
+    word = sentence.words[index]
+    if index - 1 not in modifier or not word.isalpha() or word in _NOT_ADJECTIVES or word in _PREPOSITIONS:
+        return False
+    if any(m.start <= index < m.end for m in sentence.mentions if m.kind != "part"):
+        return False
+    return not any(m.start < index <= m.end for m in sentence.of("site"))
 
 
 def _opens_no_phrase(word: str) -> bool:
@@ -288,7 +306,8 @@ def _owner(sentence: Sentence, spans: list[Span], mention: Mention) -> int | Non
     if after is not None and not (_CLAUSE_ENDS - {"with"}).intersection(
         sentence.words[mention.end : spans[after].start]
     ):
-        return after if mention.kind in ("side", "site", "change") else None
+        near = mention.kind != "severity" or spans[after].start - mention.end <= _NEAR
+        return after if near else None
     return None
 
 
@@ -314,8 +333,7 @@ def _share(sentence: Sentence, spans: list[Span]) -> list[Span]:
     for index in range(1, len(spans)):
         one, two = spans[index - 1], spans[index]
         if linked(sentence, one, two) and placeless(two) and family(one) == family(two):
-            alone = two.start == two.head.start and sentence.words[one.end] in _AND_OR | {","}
-            degree = two.degree or (one.degree if alone else None)
+            degree = two.degree or (one.degree if two.start == two.head.start else None)
             spans[index] = replace(two, laterality=one.laterality, sites=one.sites or two.sites, degree=degree)
     for index in reversed(range(1, len(spans))):
         one, two = spans[index - 1], spans[index]
