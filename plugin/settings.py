@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,10 +39,18 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the service listens on.")
     port: int = Field(default=8042, ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")
     public_url: str | None = Field(default=None, description="How browsers reach the service, for links in results.")
+    allowed_hosts: str = Field(default="", description="Further host names of the service, with commas between; * any.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
     max_attempts: int = Field(default=5, ge=1, description="Tries of a job before it is set aside as failed.")
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names that requests may use for the service, besides those of this machine's own loopback."""
+        named = (name.strip() for name in self.allowed_hosts.split(","))
+        public = urlsplit(self.public_url or "").hostname
+        return tuple(dict.fromkeys(name for name in (public, *named) if name))
 
     @property
     def results_sha256(self) -> str:

@@ -108,6 +108,7 @@ def test_both_sides_of_the_archive_agree() -> None:
     assert sightline["SIGHTLINE_ARCHIVE_USER"] == orthanc["ORTHANC_USERNAME"]
     assert sightline["SIGHTLINE_ARCHIVE_PASSWORD"] == orthanc["ORTHANC_PASSWORD"]
     assert orthanc["ORTHANC_SIGHTLINE_URL"] == f"http://sightline:{sightline['SIGHTLINE_PORT']}"
+    assert "sightline" in sightline["SIGHTLINE_ALLOWED_HOSTS"].split(",")
 
 
 def test_the_image_of_orthanc_holds_the_packages_that_are_tested() -> None:

@@ -34,3 +34,10 @@ def test_only_settings_that_change_results_change_their_identity():
 
     assert Settings(port=1).results_sha256 == default.results_sha256
     assert Settings(max_frontals=1).results_sha256 != default.results_sha256
+
+
+def test_the_service_goes_by_its_public_name_and_those_allowed():
+    settings = Settings(public_url="https://sightline.hospital.example:8443/x", allowed_hosts="sightline, archive-side")
+
+    assert settings.host_names == ("sightline.hospital.example", "sightline", "archive-side")
+    assert Settings().host_names == ()
