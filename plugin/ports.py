@@ -51,6 +51,8 @@ class ImageArchive(Protocol):
             If the archive does not answer or is full.
         ConformanceError
             If the archive refuses an instance for good.
+        InputError
+            If nothing may be stored there: missing credentials, or a folder that is only read.
         """
 
 

@@ -272,8 +272,10 @@ def _plain_ends(lines: npt.NDArray[np.int32], tolerance: float) -> tuple[int, in
 def _grey(stored: Stored, dataset: Dataset, field: Field) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
     """Pixels as the model sees them, and notes."""
     domain = np.arange(65536, dtype=np.uint16).view(stored.dtype)  # every value, at the index that its bits make
-    counts = np.bincount(stored[field].view(np.uint16).ravel(), minlength=65536)
+    step = max(1, min(stored[field].shape) // 512)  # enough for percentiles
+    counts = np.bincount(stored[field][::step, ::step].view(np.uint16).ravel(), minlength=65536)
     padding = _padding(dataset, domain)
+    padded = bool(counts[padding].any())
     counts[padding] = 0
     if np.count_nonzero(counts) < 2:
         raise InputError("The image is flat: all pixels have one value; expected a radiograph.")
@@ -281,9 +283,7 @@ def _grey(stored: Stored, dataset: Dataset, field: Field) -> tuple[npt.NDArray[n
     table[padding] = 0
     pixels = np.zeros(stored.shape, np.float32)
     pixels[field] = table.astype(np.float32)[stored[field].view(np.uint16)]
-    if padding.any():
-        notes = (*notes, "padding pixels set to 0")
-    return pixels, notes
+    return pixels, (*notes, "padding pixels set to 0") if padded else notes
 
 
 def grey_table(dataset: Dataset, domain: Stored, counts: Counts) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
