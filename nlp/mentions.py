@@ -23,7 +23,7 @@ _GAP = 7
 _SLASH = r"(?<=[A-Za-z]{3})/(?=[A-Za-z]{3})"  # "scarring/atelectasis" is two findings
 _SPANS = "lexicon"
 _LONGEST = 200_000
-_BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "with", "without", "although"))
+_BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "without", "although"))
 
 
 @dataclass(frozen=True, slots=True)
