@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugin.service.problems import log_defect, problem, problem_of
@@ -16,10 +17,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-class _TooLargeError(Exception):
-    """The body grew over the limit while it was read."""
 
 
 class Guard:
@@ -50,22 +47,22 @@ class Guard:
             await send(message)
 
         try:
-            self._refuse_stated_length(scope)
+            if self._states_too_much(scope):
+                await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)(scope, receive, send_guarded)
+                return
             await self._app(scope, self._limited(receive), send_guarded)
-        except _TooLargeError:
-            too_large = problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body_bytes} bytes."
-            )
-            await too_large(scope, receive, send_guarded)
         except Exception as error:  # noqa: BLE001 - the last resort of every request: answered, and logged without data
             log_defect("request", error)
             if not started:
                 await problem_of(error)(scope, receive, send_guarded)
 
-    def _refuse_stated_length(self, scope: Scope) -> None:
+    @property
+    def _too_large(self) -> str:
+        return f"The body is larger than {self._max_body_bytes} bytes."
+
+    def _states_too_much(self, scope: Scope) -> bool:
         stated = Headers(scope=scope).get("content-length", "0")
-        if stated.isdigit() and int(stated) > self._max_body_bytes:
-            raise _TooLargeError
+        return stated.isdecimal() and int(stated) > self._max_body_bytes
 
     def _limited(self, receive: Receive) -> Receive:
         read = 0
@@ -75,7 +72,8 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_body_bytes:
-                raise _TooLargeError
+                # FastAPI lets this one pass while it reads a body; any other exception it would answer itself.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)
             return message
 
         return receive_limited

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model.values import Grounding, Heatmap, Query, State
 from nlp.phrases import Phrase, Reading
+from plugin.errors import InputError
 from plugin.page.document import ModelPart, RegionPart, region_part
 from plugin.pipeline import query_of
 from plugin.ports import Grounder
@@ -56,6 +57,8 @@ def predict_router(services: Services) -> APIRouter:
     @router.post("/predict", responses=RESPONSES, summary="Ground one phrase on one image")
     def predict(request: PredictRequest) -> Prediction:
         """The first finding phrase of *text* that can have a place is grounded; nothing is stored."""
+        if not request.text.strip():
+            raise InputError('text is empty; a finding phrase was expected, such as "left pleural effusion".')
         with one_at_a_time:
             pixels, orientation = pixels_of(decoded(request.image), services.read_dicom)
             phrase = asked(services.read_report(request.text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from http import HTTPStatus
@@ -111,8 +110,3 @@ def _place_and_kind(wrong: dict[str, Any]) -> str:
 def _route(request: Request) -> str:
     """The pattern of the route, without the values in it."""
     return str(getattr(request.scope.get("route"), "path", "?"))
-
-
-def problem_bytes(status: int, detail: str) -> bytes:
-    """The body of :func:`problem`, for answers below FastAPI."""
-    return json.dumps(Problem(title=HTTPStatus(status).phrase, status=status, detail=detail).model_dump()).encode()

@@ -1,0 +1,548 @@
+"""The HTTP service over fakes that keep the ports' promises."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from evidence import CARD, make_evidence, make_radiograph
+from fastapi.testclient import TestClient
+from lxml import html
+from PIL import Image
+from queues import MemoryQueue
+
+from model.geometry import UPRIGHT, Letterbox, Orientation
+from model.values import Grounding, Heatmap, ModelCard, Query, Region, State, View
+from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
+from plugin.errors import ConformanceError, InputError, TransientError
+from plugin.page.evidence import evidence_json, evidence_page
+from plugin.ports import JobState
+from plugin.results import ResultFile, ResultFolder
+from plugin.service import Check, Services, create_app
+from plugin.service.app import serve
+from plugin.service.worker import Worker, work_once
+from plugin.values import Radiograph, StudyRef
+
+UID = "1.2.826.0.1.3680043.8.498.1"
+STUDY = StudyRef(UID)
+SECRET = "Müller^Jörg"
+SQUARE = Region(((10.0, 20.0), (30.0, 20.0), (30.0, 40.0), (10.0, 40.0)), 0.9)
+
+
+@dataclass(slots=True)
+class SquareGrounder:
+    """Finds the same square for every query, and remembers what it was asked."""
+
+    card: ModelCard = CARD
+    asked: list[tuple[Query, Orientation]] = field(default_factory=list)
+
+    def ground(
+        self, pixels: npt.NDArray[np.float32], orientation: Orientation, queries: tuple[Query, ...]
+    ) -> tuple[Grounding, ...]:
+        self.asked += [(query, orientation) for query in queries]
+        values = np.zeros((16, 16), np.float32)
+        values[:8] = 0.5
+        heatmap = Heatmap(values, Letterbox(*pixels.shape, orientation))
+        return tuple(Grounding(query, State.FOUND, 0.8, (SQUARE,), heatmap) for query in queries)
+
+    def view(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> View:
+        return View.FRONTAL
+
+
+def read_report(text: str) -> Reading:
+    """Knows one finding, denied after "No "; "crash" breaks it, as a defect would, quoting the text."""
+    if "crash" in text:
+        raise RuntimeError(text)
+    start = text.find("effusion")
+    if start < 0:
+        return Reading(())
+    denied = "No " in text
+    phrase = Phrase(
+        text="effusion",
+        start=start,
+        end=start + 8,
+        start_utf16=start,
+        end_utf16=start + 8,
+        finding=Concept("pleural effusion"),
+        assertion=Assertion.NEGATED if denied else Assertion.AFFIRMED,
+        section=Section.UNLABELLED,
+        groundable=not denied,
+        not_groundable_reason="the report says it is absent" if denied else None,
+        laterality=Laterality.LEFT,
+    )
+    return Reading((phrase,))
+
+
+def read_dicom(content: bytes) -> Radiograph:
+    if content.endswith(b"broken"):
+        raise InputError("The pixel data ends too early.")
+    return make_radiograph(orientation=Orientation(reverse_columns=True))
+
+
+@dataclass(slots=True)
+class Works:
+    """What the service calls, and what it was called with."""
+
+    services: Services
+    grounder: SquareGrounder
+    grounded: list[StudyRef]
+
+
+@pytest.fixture
+def works(tmp_path: Path) -> Works:
+    grounded: list[StudyRef] = []
+    grounder = SquareGrounder()
+    services = Services(
+        queue=MemoryQueue(),
+        results=ResultFolder(tmp_path),
+        ground=grounded.append,
+        job_id=lambda study: f"job-{study.study_instance_uid}",
+        grounder=grounder,
+        read_report=read_report,
+        read_dicom=read_dicom,
+    )
+    return Works(services, grounder, grounded)
+
+
+@contextmanager
+def client_of(services: Services, **settings: Any) -> Iterator[TestClient]:
+    """The service without its worker, as reached from this machine."""
+    app = create_app(services, **({"work": False} | settings))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def client(works: Works) -> Iterator[TestClient]:
+    with client_of(works.services) as client:
+        yield client
+
+
+def is_problem(answer: Any, status: int, *words: str) -> bool:
+    body = answer.json()
+    return (
+        answer.status_code == status == body["status"]
+        and answer.headers["content-type"] == "application/problem+json"
+        and bool(body["title"])
+        and all(word in body["detail"] for word in words)
+    )
+
+
+def encoded(values: npt.NDArray[Any], form: str = "PNG") -> str:
+    buffer = BytesIO()
+    Image.fromarray(values).save(buffer, form)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+GRADIENT = np.tile(np.arange(100, dtype=np.uint8), (80, 1))
+
+
+class TestStudies:
+    def test_a_study_submitted_is_a_queued_job(self, client: TestClient) -> None:
+        answer = client.post("/studies", json={"study_instance_uid": UID})
+
+        assert answer.status_code == 202
+        assert answer.headers["location"] == f"/jobs/job-{UID}"
+        assert answer.json() == {
+            "job_id": f"job-{UID}",
+            "study_instance_uid": UID,
+            "state": "queued",
+            "attempts": 0,
+            "updated": "2026-03-01T00:00:00Z",
+            "error": None,
+            "page": f"/studies/{UID}/page",
+            "evidence": f"/studies/{UID}/evidence",
+        }
+
+    def test_submitting_twice_is_one_job(self, client: TestClient) -> None:
+        first = client.post("/studies", json={"study_instance_uid": UID}).json()
+
+        assert client.post("/studies", json={"study_instance_uid": UID}).json() == first
+        assert client.get("/jobs").json() == [first]
+        assert client.get(first["job_id"].join(("/jobs/", ""))).json() == first
+
+    @pytest.mark.parametrize(
+        "body", [{"study_instance_uid": SECRET}, {"study": UID}, {"study_instance_uid": 7}, {SECRET: 1}, [], None]
+    )
+    def test_what_is_no_study_is_refused_without_being_repeated(self, client: TestClient, body: Any) -> None:
+        answer = client.post("/studies", json=body)
+
+        assert is_problem(answer, 422)
+        assert SECRET not in answer.text
+
+    def test_what_is_no_json_is_refused(self, client: TestClient) -> None:
+        answer = client.post("/studies", content=b"{", headers={"content-type": "application/json"})
+
+        assert is_problem(answer, 422)
+
+    def test_a_form_of_another_site_is_refused(self, client: TestClient, works: Works) -> None:
+        answer = client.post(
+            "/studies", content=f'{{"study_instance_uid": "{UID}"}}', headers={"content-type": "text/plain"}
+        )
+
+        assert is_problem(answer, 422)
+        assert works.services.queue.list() == ()
+
+    def test_an_unknown_job_is_not_found(self, client: TestClient) -> None:
+        assert is_problem(client.get("/jobs/unknown"), 404, "no such job")
+
+    def test_results_are_answered_byte_for_byte(self, client: TestClient, works: Works) -> None:
+        evidence = make_evidence()
+        document, page = evidence_json(evidence).encode(), evidence_page(evidence).encode()
+        files = (ResultFile("evidence.json", document), ResultFile("evidence.html", page))
+        works.services.results.write(STUDY, files)  # type: ignore[attr-defined]
+
+        told, shown = client.get(f"/studies/{UID}/evidence"), client.get(f"/studies/{UID}/page")
+
+        assert (told.content, told.headers["content-type"]) == (document, "application/json")
+        assert (shown.content, shown.headers["content-type"]) == (page, "text/html; charset=utf-8")
+
+    @pytest.mark.parametrize("name", ["evidence", "page"])
+    def test_a_study_without_results_is_not_found(self, client: TestClient, name: str) -> None:
+        assert is_problem(client.get(f"/studies/{UID}/{name}"), 404, "no results")
+
+    @pytest.mark.parametrize("uid", ["..", "%2e%2e", "1.2.x", "1..2", "1" * 65, "..%2F..%2Fetc"])
+    def test_a_path_that_is_no_study_reads_nothing(self, client: TestClient, uid: str) -> None:
+        assert client.get(f"/studies/{uid}/evidence").status_code in (404, 422)
+
+    def test_the_list_links_what_is_done_and_tells_what_failed(self, client: TestClient, works: Works) -> None:
+        queue = works.services.queue
+        for uid in ("1.1", "1.2", "1.3"):
+            client.post("/studies", json={"study_instance_uid": uid})
+        queue.take(), queue.take()
+        queue.finish("job-1.1")
+        queue.fail("job-1.2", "The study has no <frontal> image.", retryable=False)
+        works.services.results.write(StudyRef("1.9"), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
+
+        page = html.document_fromstring(client.get("/").text)
+
+        assert sorted(page.xpath("//td/a/@href")) == ["/studies/1.1/page", "/studies/1.9/page"]
+        assert "The study has no <frontal> image." in page.text_content()
+        assert page.xpath("//meta[@http-equiv='refresh']")
+
+    def test_an_empty_list_says_what_to_do(self, client: TestClient) -> None:
+        page = client.get("/").text
+
+        assert "No study yet" in page
+        assert "refresh" not in page
+
+    def test_a_browser_that_wants_an_icon_gets_none(self, client: TestClient) -> None:
+        assert client.get("/favicon.ico").status_code == 204
+
+
+class TestPredict:
+    def ask(self, client: TestClient, text: str = "Left effusion.", image: str | None = None) -> Any:
+        return client.post("/predict", json={"text": text, "image": encoded(GRADIENT) if image is None else image})
+
+    def test_a_phrase_and_an_image_give_heatmap_regions_and_probability(self, client: TestClient, works: Works) -> None:
+        answer = self.ask(client)
+
+        body = answer.json()
+        heatmap = cv2.imdecode(np.frombuffer(base64.b64decode(body["heatmap"]), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert answer.status_code == 200
+        assert heatmap.shape == GRADIENT.shape
+        assert heatmap.dtype == np.uint8
+        assert (heatmap[5, 50], heatmap[75, 50]) == (128, 0)
+        (region,) = body["regions"]
+        assert region["area_px"] == 400
+        assert region["box"] == [10, 20, 30, 40]
+        assert (body["probability"], body["state"], body["threshold"]) == (0.8, "found", 0.4)
+        assert body["model"]["name"] == "sightline-test"
+        assert body["phrase"] == "effusion"
+        assert works.grounder.asked == [(Query("effusion", "pleural effusion", side="left"), UPRIGHT)]
+
+    def test_a_denied_finding_lights_nothing(self, client: TestClient, works: Works) -> None:
+        body = self.ask(client, "No effusion.").json()
+
+        assert (body["state"], body["regions"], body["probability"]) == ("not-groundable", [], 0)
+        assert body["reason"] == "the report says it is absent"
+        assert works.grounder.asked == []
+
+    def test_words_that_the_reader_does_not_know_are_asked_as_they_are(self, client: TestClient, works: Works) -> None:
+        self.ask(client, "Some  Shadow")
+
+        assert works.grounder.asked == [(Query("Some  Shadow", "some shadow"), UPRIGHT)]
+
+    def test_a_dicom_image_brings_its_orientation(self, client: TestClient, works: Works) -> None:
+        dicom = base64.b64encode(bytes(128) + b"DICM").decode()
+
+        body = self.ask(client, image=dicom).json()
+
+        assert works.grounder.asked[0][1] == Orientation(reverse_columns=True)
+        heatmap = cv2.imdecode(np.frombuffer(base64.b64decode(body["heatmap"]), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert heatmap.shape == (96, 80)
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            encoded(GRADIENT, "JPEG"),
+            "data:image/png;base64," + encoded(GRADIENT),
+            encoded(np.dstack([GRADIENT] * 3)),
+            encoded(GRADIENT.astype(np.uint16) * 40),
+        ],
+        ids=["jpeg", "data URI", "grey stored in colour", "16 bit"],
+    )
+    def test_other_forms_of_the_image_are_taken(self, client: TestClient, image: str) -> None:
+        assert self.ask(client, image=image).json()["state"] == "found"
+
+    @pytest.mark.parametrize(
+        ("image", "words"),
+        [
+            ("%%%", "base64"),
+            ("QUJD" * 10, "neither DICOM, PNG nor JPEG"),
+            (encoded(GRADIENT)[:96], "damaged or cut short"),
+            (encoded(GRADIENT[:1, :1]), "at least 32 rows"),
+            (encoded(np.zeros((64, 64), np.uint8)), "flat"),
+            (encoded(np.dstack([GRADIENT, GRADIENT * 2, GRADIENT[::-1] * 0])), "colour"),
+            (base64.b64encode(bytes(128) + b"DICM broken").decode(), "ends too early"),
+            (base64.b64encode(b"GIF89a" + bytes(100)).decode(), "neither"),
+        ],
+    )
+    def test_an_image_that_cannot_be_used_is_refused(self, client: TestClient, image: str, words: str) -> None:
+        assert is_problem(self.ask(client, image=image), 422, words)
+
+    @pytest.mark.parametrize("side", [9_000, 12_000, 20_000])
+    def test_an_absurd_size_is_refused_before_the_pixels_are_decoded(self, client: TestClient, side: int) -> None:
+        buffer = BytesIO()
+        Image.new("1", (side, side)).save(buffer, "PNG")
+
+        answer = self.ask(client, image=base64.b64encode(buffer.getvalue()).decode())
+
+        assert is_problem(answer, 422, "64000000 pixels")
+
+    @pytest.mark.parametrize("text", ["", "x" * 20_001])
+    def test_a_text_of_absurd_length_is_refused(self, client: TestClient, text: str) -> None:
+        assert is_problem(self.ask(client, text), 422, "body.text")
+
+    def test_a_text_of_spaces_is_refused(self, client: TestClient) -> None:
+        assert is_problem(self.ask(client, "   "), 422)
+
+
+class TestErrors:
+    def test_a_defect_tells_and_logs_nothing_of_the_input(
+        self, client: TestClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = client.post("/predict", json={"text": f"crash {SECRET}", "image": encoded(GRADIENT)})
+
+        assert is_problem(answer, 500, "report it")
+        assert "RuntimeError" in caplog.text
+        assert SECRET not in answer.text + caplog.text
+
+    def test_a_defect_that_we_know_of_is_logged_too(self, works: Works, caplog: pytest.LogCaptureFixture) -> None:
+        def refuse(_: StudyRef) -> str:
+            raise ConformanceError("an id was not valid")
+
+        with client_of(replace(works.services, job_id=refuse)) as client:
+            answer = client.post("/studies", json={"study_instance_uid": UID})
+
+        assert is_problem(answer, 500, "report it")
+        assert "ConformanceError" in caplog.text
+
+    def test_what_may_pass_is_worth_another_try(self, works: Works) -> None:
+        def away(_: StudyRef) -> str:
+            raise TransientError("The report store does not answer.")
+
+        with client_of(replace(works.services, job_id=away)) as client:
+            answer = client.post("/studies", json={"study_instance_uid": UID})
+
+        assert is_problem(answer, 503, "does not answer")
+        assert answer.headers["retry-after"] == "30"
+
+    def test_a_body_whose_stated_length_is_too_large_is_refused(self, works: Works) -> None:
+        with client_of(works.services, max_body_bytes=100) as client:
+            answer = client.post("/studies", json={"study_instance_uid": "1" * 200})
+
+        assert is_problem(answer, 413, "100 bytes")
+
+    def test_a_body_that_grows_too_large_is_refused(self, works: Works) -> None:
+        def endless() -> Iterator[bytes]:
+            for _ in range(50):
+                yield b" " * 10
+
+        with client_of(works.services, max_body_bytes=100) as client:
+            answer = client.post("/studies", content=endless(), headers={"content-type": "application/json"})
+
+        assert is_problem(answer, 413, "100 bytes")
+
+    def test_another_name_for_this_machine_is_refused(self, client: TestClient) -> None:
+        assert client.get("/jobs", headers={"host": "attacker.example"}).status_code == 400
+
+    def test_a_configured_name_is_accepted(self, works: Works) -> None:
+        with client_of(works.services, allowed_hosts=("sightline.hospital.example",)) as client:
+            assert client.get("/jobs", headers={"host": "sightline.hospital.example"}).status_code == 200
+
+    @pytest.mark.parametrize("path", ["/", "/jobs", "/nowhere", "/studies/1.2/page", "/health/live"])
+    def test_no_answer_is_kept_framed_or_sniffed(self, client: TestClient, path: str) -> None:
+        headers = client.get(path).headers
+
+        assert headers["cache-control"] == "no-store"
+        assert headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+    def test_a_wrong_address_and_a_wrong_method_are_problems_too(self, client: TestClient) -> None:
+        assert is_problem(client.get("/nowhere"), 404)
+        assert is_problem(client.delete("/jobs"), 405)
+
+
+class TestHealth:
+    def test_it_lives(self, client: TestClient) -> None:
+        assert client.get("/health/live").json() == {"alive": True}
+
+    def test_it_is_ready_when_every_check_is(self, works: Works) -> None:
+        checks = (Check("queue", works.services.queue.list), Check("model", lambda: works.grounder.card))
+
+        with client_of(replace(works.services, checks=checks)) as client:
+            answer = client.get("/health/ready")
+
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "ready": True,
+            "checks": [
+                {"name": "queue", "ready": True, "detail": ""},
+                {"name": "model", "ready": True, "detail": ""},
+            ],
+        }
+
+    def test_it_is_not_ready_when_one_is_missing(self, works: Works, caplog: pytest.LogCaptureFixture) -> None:
+        def away() -> None:
+            raise TransientError("The archive does not answer.")
+
+        def broken() -> None:
+            raise RuntimeError(SECRET)
+
+        checks = (Check("archive", away), Check("reports", broken), Check("queue", works.services.queue.list))
+        with client_of(replace(works.services, checks=checks)) as client:
+            answer = client.get("/health/ready")
+
+        assert answer.status_code == 503
+        assert [(check["ready"], check["detail"]) for check in answer.json()["checks"]] == [
+            (False, "The archive does not answer."),
+            (False, "Unexpected RuntimeError."),
+            (True, ""),
+        ]
+        assert SECRET not in answer.text + caplog.text
+
+
+class TestDescription:
+    def test_every_route_is_described_with_its_errors(self, client: TestClient) -> None:
+        described = client.get("/openapi.json").json()
+
+        assert set(described["paths"]) == {
+            "/",
+            "/studies",
+            "/jobs",
+            "/jobs/{job_id}",
+            "/studies/{study_instance_uid}/evidence",
+            "/studies/{study_instance_uid}/page",
+            "/predict",
+            "/health/live",
+            "/health/ready",
+        }
+        for path in ("/studies", "/predict"):
+            answers = described["paths"][path]["post"]["responses"]
+            assert set(answers["422"]["content"]) == {"application/problem+json"}
+            assert "503" in answers
+        assert described["components"]["schemas"]["PredictRequest"]["properties"]["text"]["examples"]
+        assert "EvidenceDocument" in described["components"]["schemas"]
+
+    def test_no_page_that_loads_scripts_from_elsewhere(self, client: TestClient) -> None:
+        assert client.get("/docs").status_code == 404
+        assert client.get("/redoc").status_code == 404
+
+
+def raising(error: Exception) -> Callable[[StudyRef], object]:
+    def ground(_: StudyRef) -> object:
+        raise error
+
+    return ground
+
+
+class TestWorker:
+    def test_no_job_is_no_work(self) -> None:
+        assert work_once(MemoryQueue(), raising(RuntimeError())) is None
+
+    def test_a_job_is_grounded_and_done(self) -> None:
+        queue, grounded = MemoryQueue(), list[StudyRef]()
+        queue.put("a", STUDY)
+
+        work_once(queue, grounded.append)
+
+        assert grounded == [STUDY]
+        assert queue.jobs["a"].state is JobState.DONE
+
+    @pytest.mark.parametrize(
+        ("error", "state", "told"),
+        [
+            (TransientError("The archive does not answer."), JobState.QUEUED, "The archive does not answer."),
+            (InputError("The study has no report."), JobState.FAILED, "The study has no report."),
+            (ConformanceError("The SEG is not valid."), JobState.FAILED, "The SEG is not valid."),
+            (ValueError(SECRET), JobState.FAILED, "Unexpected ValueError; please report it."),
+            (MemoryError(), JobState.FAILED, "Unexpected MemoryError; please report it."),
+        ],
+    )
+    def test_an_error_settles_the_job_as_its_class_says(
+        self, error: Exception, state: JobState, told: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        queue = MemoryQueue()
+        queue.put("a", STUDY)
+
+        work_once(queue, raising(error))
+
+        assert (queue.jobs["a"].state, queue.jobs["a"].error) == (state, told)
+        assert type(error).__name__ in caplog.text
+        assert SECRET not in caplog.text
+        assert UID not in caplog.text
+
+    def test_a_submitted_study_is_worked_on_at_once(self, works: Works) -> None:
+        done = threading.Event()
+
+        def ground(study: StudyRef) -> None:
+            works.grounded.append(study)
+            done.set()
+
+        with client_of(replace(works.services, ground=ground), work=True) as client:
+            client.post("/studies", json={"study_instance_uid": UID})
+            assert done.wait(5)
+
+        assert works.grounded == [STUDY]
+        assert works.services.queue.get(f"job-{UID}").state is JobState.DONE  # type: ignore[union-attr]
+
+    def test_a_queue_that_is_away_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
+        tried = threading.Event()
+
+        class AwayQueue(MemoryQueue):
+            def take(self) -> None:
+                tried.set()
+                raise TransientError("The job queue cannot be used now.")
+
+        worker = Worker(AwayQueue(), raising(RuntimeError()), idle_s=60)
+        worker.start()
+        assert tried.wait(5)
+        worker.stop()
+
+        assert "the worker waits" in caplog.text
+
+
+def test_a_port_that_is_taken_is_named(works: Works) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(InputError, match=f"Port {port}"):
+            serve(create_app(works.services), host="127.0.0.1", port=port, tell=print)
