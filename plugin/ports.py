@@ -71,10 +71,14 @@ class ReportStore(Protocol):
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """The reports about *study*, newest version of each; never matched by name or date alone.
 
+        Current reports come before withdrawn ones, and newer before older.
+
         Raises
         ------
         TransientError
             If the server does not answer.
+        InputError
+            If a report names the study, but another patient than its images.
         """
 
     def read(self, report: ReportRef) -> Report:

@@ -35,7 +35,7 @@ class FhirClient:
     Parameters
     ----------
     base_url : of the FHIR service ("https://host/fhir").
-    client : the connection pool; whoever made it closes it.
+    client : the connection pool, which whoever made it closes; None for one that lives as long as this object.
     headers : sent with every request, for example ``Authorization``.
     timeout_s : longest wait for one answer.
     sleep : waits between tries; an argument so that tests need not wait.
@@ -45,13 +45,13 @@ class FhirClient:
         self,
         base_url: str,
         *,
-        client: httpx.Client,
+        client: httpx.Client | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base = base_url.rstrip("/")
-        self._client = client
+        self._client = client or httpx.Client()
         # no-cache: HAPI answers equal searches from a cache for a minute otherwise.
         self._headers = {"Accept": "application/fhir+json", "Cache-Control": "no-cache", **(headers or {})}
         self._timeout_s = timeout_s

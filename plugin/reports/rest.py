@@ -33,7 +33,7 @@ class FhirReportStore:
         self,
         base_url: str,
         *,
-        client: httpx.Client,
+        client: httpx.Client | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
