@@ -39,6 +39,11 @@ class FhirClient:
     headers : sent with every request, for example ``Authorization``.
     timeout_s : longest wait for one answer.
     sleep : waits between tries; an argument so that tests need not wait.
+
+    Raises
+    ------
+    InputError
+        If *base_url* is no HTTP address.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class FhirClient:
         timeout_s: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not re.match(r"https?://[^/?#]+", base_url):
+            raise InputError("the FHIR server's base URL has to start with http:// or https://: set SIGHTLINE_FHIR_URL")
         self._base = base_url.rstrip("/")
         self._client = client or httpx.Client()
         # no-cache: HAPI answers equal searches from a cache for a minute otherwise.
@@ -128,7 +135,7 @@ class FhirClient:
                 answer = self._client.request(
                     method, url, content=content, headers=headers, timeout=self._timeout_s, follow_redirects=False
                 )
-            except httpx.TransportError as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 # A truncated body ends here too. The class alone: messages quote addresses.
                 failure = TransientError(f"the FHIR server does not answer ({type(error).__name__})")
                 wait_s = delay_s
@@ -165,8 +172,17 @@ class FhirClient:
 
 
 def rebased(link: str, *, base: str, resource_type: str) -> str:
-    """*link* with its path and query, but at *base*: servers put names there that only they know."""
-    there, root = urlsplit(link), urlsplit(base)
+    """*link* with its path and query, but at *base*: servers put names there that only they know.
+
+    Raises
+    ------
+    TransientError
+        If it is no URL.
+    """
+    try:
+        there, root = urlsplit(link), urlsplit(base)
+    except ValueError:
+        raise TransientError("the FHIR server's next link is no URL") from None
     if there.path.startswith(f"{root.path}/"):
         path = there.path.removeprefix(root.path).strip("/")
     else:

@@ -92,11 +92,11 @@ class Resources:
 
     def __init__(self, entries: Iterable[tuple[str, Element]]) -> None:
         """*entries*: (fullUrl or "", resource)."""
-        self.all: tuple[Element, ...] = ()
+        entries = tuple(entries)
+        self.all = tuple(resource for _, resource in entries)
         self._by_url: dict[str, Element] = {}
         self._by_name: dict[tuple[str, str], tuple[str, Element]] = {}
         for url, resource in entries:
-            self.all += (resource,)
             if url:
                 self._by_url.setdefault(url, resource)
             if resource.id:

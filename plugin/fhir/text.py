@@ -6,7 +6,6 @@ The text returned is the one that offsets point into; nobody normalises it after
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import re
 from collections.abc import Callable
@@ -20,6 +19,9 @@ from plugin.fhir.resource import Element, Resources
 
 MAX_CHARACTERS = 200_000
 """Longer than any radiology report; a report of 5 MB is something else (a log, a base64 image)."""
+MAX_BASE64 = 40_000_000
+MAX_MARKUP = 5_000_000
+"""Room for the markup that word processors put around a report."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -30,8 +32,8 @@ _LOOKS_LIKE_HTML = re.compile(
     rb"\s*<(?:!doctype\s+html|html|head|body|div|p|table|span|h[1-6]|br|\?xml)\b", re.IGNORECASE
 )
 _META_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-# HTML has no internal subset; the parser would show its tail as text.
-_DOCTYPE = re.compile(r"<!doctype[^>\[]*(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
+# HTML has no internal subset; the parser would show its tail as text. Anchored, so that no input makes it slow.
+_DOCTYPE = re.compile(r"\A(\s*(?:<\?xml[^>]*>\s*)?)<!doctype[^>\[]*(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
 _HIDING_STYLE = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:opacity|font-size)\s*:\s*0*\.?0+(?![.\d])",
     re.IGNORECASE,
@@ -109,11 +111,11 @@ def text_of_file(content: bytes) -> ReportText:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """One ``presentedForm``: *kind* is the media type that its content shows; "link" when it is not here."""
+    """One ``presentedForm``: *kind* is the media type that its content shows, or a key of ``_REFUSED``."""
 
     kind: str
-    charset: str
-    content: bytes
+    charset: str = ""
+    content: bytes = b""
 
 
 _MARKS = {
@@ -127,6 +129,8 @@ _REFUSED = {
     "application/pdf": f"the report is a PDF, which is not read: {_NEEDS_TEXT}",
     "application/rtf": f"the report is RTF, which is not read: {_NEEDS_TEXT}",
     "application/msword": f"the report is a Word document, which is not read: {_NEEDS_TEXT}",
+    "not base64": "presentedForm.data is not valid base64: export the report again",
+    "too large": f"presentedForm.data is larger than 30 MB, which no report is: {_NEEDS_TEXT}",
     "link": f"the report's text stands only behind a link (presentedForm.url), which is not fetched: {_NEEDS_TEXT}",
 }
 _BINARY = f"the report is not text (it contains binary data): {_NEEDS_TEXT}"
@@ -143,19 +147,15 @@ def _form(attachment: Element, resources: Resources, *, container: Element) -> _
         binary = resources.resolve(link, container=container)
         data = binary.string("data") if binary.type == "Binary" else ""
     if not data:
-        return _Form("link" if attachment.string("url") else "nothing", charset, b"")
-    content = _base64(data)
-    return _Form(_kind(content, declared=declared.get_content_type()), charset, content)
-
-
-def _base64(data: str) -> bytes:
-    if len(data) > 40_000_000:
-        raise InputError("presentedForm.data is larger than 30 MB, which no report is: give the report's text")
+        return _Form("link" if attachment.string("url") else "nothing")
+    if len(data) > MAX_BASE64:
+        return _Form("too large")
     try:
         # R4 base64Binary allows white space between the characters.
-        return base64.b64decode("".join(data.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InputError("presentedForm.data is not valid base64: export the report again") from None
+        content = base64.b64decode("".join(data.split()), validate=True)
+    except ValueError:
+        return _Form("not base64")
+    return _Form(_kind(content, declared=declared.get_content_type()), charset, content)
 
 
 def _kind(content: bytes, *, declared: str) -> str:
@@ -234,9 +234,10 @@ def _by_bom(content: bytes) -> str | None:
 def _strict(content: bytes, encoding: str) -> str:
     try:
         text = content.decode(encoding)
+        text.encode()  # UTF-7 and the escape codecs can make half characters
     except LookupError:
         raise InputError("the report names a character set that is not known: save it as UTF-8") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise InputError(f"the report's text is not valid {encoding}: save it as UTF-8, or name its charset") from None
     if "\0" in text:
         raise InputError(_BINARY)
@@ -273,11 +274,15 @@ def visible_text(markup: str) -> str:
     Raises
     ------
     InputError
-        If the markup is nested so deeply that the parser gives up.
+        If the markup is too long, or nested so deeply that the parser gives up.
     """
+    if len(markup) > MAX_MARKUP:
+        raise InputError(f"the report's HTML has {len(markup):,} characters; at most {MAX_MARKUP:,} are read")
     parser = html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     try:
-        root = html.document_fromstring(_DOCTYPE.sub("", markup).encode(), parser=parser, ensure_head_body=True)
+        root = html.document_fromstring(
+            _DOCTYPE.sub(r"\1", markup, count=1).encode(), parser=parser, ensure_head_body=True
+        )
     except etree.ParserError:  # nothing but white space and comments
         return ""
     if any("depth" in entry.message.lower() for entry in parser.error_log):
@@ -298,7 +303,7 @@ def visible_text(markup: str) -> str:
 def _unseen(node: etree._Element) -> bool:
     return (
         not isinstance(node.tag, str)
-        or etree.QName(node).localname.lower() in _UNSEEN
+        or node.tag.rpartition("}")[2].lower() in _UNSEEN
         or "hidden" in node.attrib
         or _HIDING_STYLE.search(node.get("style", "")) is not None
     )
@@ -334,5 +339,6 @@ class _Lines:
             self._parts.append(text if self._pre else re.sub(r"[ \t\r\n\f]+", " ", text))
 
     def text(self) -> str:
-        lines = (re.sub(r"[ \t]*\t[ \t]*", "\t", line).strip() for line in "".join(self._parts).splitlines())
+        rows = (line.split("\t") for line in "".join(self._parts).splitlines())
+        lines = ("\t".join(filter(None, (cell.strip(" ") for cell in row))).strip() for row in rows)
         return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from plugin.errors import ConformanceError, InputError
 from plugin.fhir.reading import identity_of, ref_of, status_of
-from plugin.fhir.resource import Element, Resources, parse
+from plugin.fhir.resource import Element, Resources, is_fhir_id, parse
 from plugin.matching import match
 from plugin.ports import StudyIdentity
 from plugin.values import ReportRef, ReportStatus
@@ -81,6 +81,6 @@ def _age(candidate: Candidate) -> tuple[str, int, str]:
     version = meta.string("versionId")
     return (
         meta.string("lastUpdated") or candidate.report.string("issued"),
-        int(version) if version.isdecimal() else 0,
+        int(version) if is_fhir_id(version) and version.isdecimal() else 0,
         version,
     )

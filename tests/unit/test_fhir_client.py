@@ -110,7 +110,7 @@ def test_a_long_retry_after_is_left_to_the_job_queue():
     assert server.waits == []
 
 
-@pytest.mark.parametrize("failure", [answer(status=503), httpx.ConnectError("x"), httpx.ReadTimeout("x")])
+@pytest.mark.parametrize("failure", [answer(status=503), httpx.ConnectError("x"), httpx.DecodingError("x")])
 def test_a_server_that_stays_away_is_a_transient_error_after_four_tries(failure):
     server = Server(failure)
 
@@ -201,6 +201,17 @@ def test_links_are_rebased_to_the_configured_base(link, where):
     assert rebased(link, base=BASE, resource_type="DiagnosticReport") == where
 
 
+def test_a_next_link_that_is_no_url_is_a_transient_error():
+    with pytest.raises(TransientError, match="no URL"):
+        rebased("http://[", base=BASE, resource_type="Patient")
+
+
+@pytest.mark.parametrize("base", ["localhost:8080/fhir", "ftp://host/fhir", "", "http://"])
+def test_a_base_that_is_no_http_address_is_refused(base):
+    with pytest.raises(InputError, match="SIGHTLINE_FHIR_URL"):
+        FhirClient(base)
+
+
 def test_links_are_rebased_to_a_base_without_path():
     assert rebased("http://h:1/Patient?p=2", base="https://f.example", resource_type="Patient") == (
         "https://f.example/Patient?p=2"
@@ -227,11 +238,12 @@ def test_a_next_link_that_leads_back_ends_the_search():
     assert Server(page(report(1), following=f"{BASE}?page=2")).search() == ["r1"]
 
 
-def test_pages_without_end_are_an_error():
+def test_pages_without_end_are_an_error(monkeypatch):
+    monkeypatch.setattr("plugin.fhir.client.MAX_PAGES", 20)
     numbers = iter(range(2000))
     pool = httpx.Client(transport=httpx.MockTransport(lambda _: page(following=f"{BASE}?page={next(numbers)}")))
 
-    with pytest.raises(TransientError, match="1000 pages"):
+    with pytest.raises(TransientError, match="20 pages"):
         list(FhirClient(BASE, client=pool).search("Patient", {}))
 
 

@@ -1,6 +1,7 @@
 """Where a report's text comes from, and how bytes become the exact characters that offsets count."""
 
 import codecs
+import time
 
 import pytest
 from fhir_input import TEXT, attachment, report
@@ -101,6 +102,9 @@ def test_byte_order_mark_then_charset_then_utf8_decides_the_encoding(content, co
     [
         ("Größe".encode("latin-1"), "text/plain", "not valid utf-8"),
         (b"text", "text/plain; charset=klingon", "character set that is not known"),
+        (b"text", "text/plain; charset=hex", "character set that is not known"),
+        (b"text", "text/plain; charset=undefined", "not valid undefined"),
+        (b"+2AA-", "text/plain; charset=utf-7", "not valid utf-7"),
         (b"a\0b", "text/plain", "binary"),
         ("a\0b".encode("utf-16-le"), "text/plain; charset=utf-16-le", "binary"),
         (codecs.BOM_UTF16_LE + "a\0b".encode("utf-16-le"), "text/plain", "binary"),
@@ -202,6 +206,26 @@ def test_a_visible_style_stays():
 def test_markup_nested_too_deeply_is_refused_and_not_cut_short():
     with pytest.raises(InputError, match="nested too deeply"):
         visible_text("<div>" * 5000 + "Left effusion")
+
+
+def test_markup_that_could_make_the_parser_slow_is_read_in_a_moment():
+    started = time.perf_counter()
+
+    assert visible_text("<p>a</p>" + "<!doctype [" * 100_000).startswith("a")
+    assert visible_text(f"<pre>a{' ' * 1_000_000}b</pre>").startswith("a")
+
+    assert time.perf_counter() - started < 5
+
+
+def test_markup_too_long_for_any_report_is_refused():
+    with pytest.raises(InputError, match="5,000,001 characters"):
+        visible_text("x" * 5_000_001)
+
+
+def test_a_broken_attachment_beside_a_good_one_does_no_harm():
+    forms = [{"contentType": "application/pdf", "data": "*"}, {"url": "http://x/y"}, attachment(TEXT)]
+
+    assert text_of(report(presentedForm=forms)).text == TEXT
 
 
 def test_the_charset_that_html_names_in_a_meta_element_is_used():
