@@ -71,7 +71,7 @@ class ReportStore(Protocol):
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """The reports about *study*, newest version of each; never matched by name or date alone.
 
-        Current reports come before withdrawn ones, and newer before older.
+        Newer come before older; withdrawn ones are named only when there is no other, so that reading says why.
 
         Raises
         ------

@@ -41,15 +41,15 @@ def is_about(candidate: Candidate, study: StudyIdentity) -> bool:
 
 
 def newest_first(candidates: Iterable[Candidate]) -> tuple[ReportRef, ...]:
-    """The newest version of each report: current reports before withdrawn ones, later ones first."""
+    """The newest version of each report, later ones first; withdrawn ones only when there is no other."""
     newest: dict[str, Candidate] = {}
     for candidate in candidates:
         report_id = ref_of(candidate.report, candidate.resources).report_id
         if report_id not in newest or _age(candidate) > _age(newest[report_id]):
             newest[report_id] = candidate
     ranked = sorted(newest.values(), key=_age, reverse=True)
-    ranked.sort(key=lambda each: status_of(each.report) in WITHDRAWN)
-    return tuple(ref_of(each.report, each.resources) for each in ranked)
+    current = [each for each in ranked if status_of(each.report) not in WITHDRAWN]
+    return tuple(ref_of(each.report, each.resources) for each in current or ranked)
 
 
 def puts(bundle: str) -> tuple[Element, ...]:
