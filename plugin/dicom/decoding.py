@@ -169,8 +169,18 @@ def answer(request: bytes) -> bytes:
         return b""
 
 
-def serve() -> None:
-    """Answer requests from standard input on standard output until it ends."""
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer *requests* on *answers* until they end."""
+    while True:
+        try:
+            request = _receive(requests)
+        except EOFError:
+            return
+        _send(answers, answer(request))
+
+
+def main() -> None:
+    """Serve standard input and output, with limits that a damaged image cannot pass."""
     if sys.platform != "win32":
         import resource
 
@@ -178,13 +188,8 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # codecs print to standard output
-    while True:
-        try:
-            request = _receive(sys.stdin.buffer)
-        except EOFError:
-            return
-        _send(answers, answer(request))
+    serve(sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":
-    serve()
+    main()

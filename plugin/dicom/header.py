@@ -158,6 +158,7 @@ def read_part10(content: bytes, *, header_only: bool = False) -> Dataset:
                 _refuse_inflation(content)
             dataset = dcmread(BytesIO(content), stop_before_pixels=header_only, force=not preamble)
             dataset.decode()
+            dataset.file_meta = _file_meta(dataset)
         except (*UNREADABLE, MemoryError) as error:
             raise InputError(f"The file cannot be read as DICOM ({type(error).__name__}); is it complete?") from error
     if "DirectoryRecordSequence" in dataset:

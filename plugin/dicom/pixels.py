@@ -131,14 +131,7 @@ def _format_of(dataset: Dataset) -> PixelFormat:
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
-    named = text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
-    if named:
-        return UID(named)
-    # A file without meta information is Implicit VR Little Endian by default (PS3.5 10.1), or as it was read.
-    implicit, little = dataset.original_encoding
-    if implicit is False:
-        return UID("1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2")
-    return UID("1.2.840.10008.1.2")
+    return UID(text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"))
 
 
 def _stored_values(dataset: Dataset) -> Stored:
@@ -148,7 +141,7 @@ def _stored_values(dataset: Dataset) -> Stored:
         get_decoder(form.transfer_syntax)
     except NotImplementedError as error:
         raise InputError(
-            f"Transfer syntax {form.transfer_syntax.name} cannot be decoded; export the image uncompressed or lossless."
+            f"Transfer syntax {form.transfer_syntax.name!r} cannot be decoded; export it uncompressed or lossless."
         ) from error
     if not form.transfer_syntax.is_encapsulated:
         return _used_bits(_native(dataset, form), form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -191,6 +192,28 @@ def test_the_worker_answers_with_the_array_or_with_nothing(frame: bytes) -> None
     assert answer(request).startswith(b"\x93NUMPY")
     assert answer(request[:-400]) == b""
     assert answer(b"nonsense") == b""
+
+
+def test_the_worker_serves_one_request_after_the_other(frame: bytes) -> None:
+    request = decoding._request(frame, form())
+    requests, answers = BytesIO(), BytesIO()
+    for content in (request, b"nonsense", request):
+        decoding._send(requests, content)
+    requests.seek(0)
+
+    decoding.serve(requests, answers)
+
+    answers.seek(0)
+    first, second, third = (decoding._receive(answers) for _ in range(3))
+    assert first == third == answer(request)
+    assert second == b""
+    with pytest.raises(EOFError):
+        decoding._receive(answers)
+
+
+def test_an_answer_that_breaks_off_is_no_answer() -> None:
+    with pytest.raises(EOFError):
+        decoding._receive(BytesIO(b"\x10\0\0\0\0\0\0\0half"))
 
 
 def test_the_worker_ends_with_its_input(frame: bytes) -> None:

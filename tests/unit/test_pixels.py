@@ -14,7 +14,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import DigitalXRayImageStorageForProcessing, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DigitalXRayImageStorageForProcessing,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from model.geometry import UPRIGHT, Orientation
 from plugin.dicom.pixels import field_of, radiograph_of
@@ -225,6 +230,19 @@ def test_the_digest_is_of_values_and_shape_not_of_the_header() -> None:
     changed = gradient()
     changed[3, 4] += 1
     assert radiograph_of(chest(changed)).source_sha256 != one
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_file_without_meta_information_is_read_as_its_elements_look(syntax: str) -> None:
+    dataset = chest()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    content = part10(dataset)
+    length = int.from_bytes(content[140:144], "little")
+
+    bare = radiograph_of(content[144 + length :])
+
+    assert bare.source_sha256 == radiograph_of(content).source_sha256
+    assert dcmread(DicomBytesIO(bare.header)).file_meta.TransferSyntaxUID == syntax
 
 
 # Padding, field
@@ -456,6 +474,7 @@ BAD = {
     "truncated_pixels": (truncated(), "truncated|complete"),
     "too_many_pixels": (chest(PixelData=b"\0" * 5000), "expected 3840"),
     "an_unknown_transfer_syntax": (flipped_syntax("1.2.3.4.5"), "cannot be decoded"),
+    "no_transfer_syntax": (flipped_syntax(""), "cannot be decoded"),
     "a_video_transfer_syntax": (flipped_syntax("1.2.840.10008.1.2.4.102"), "cannot be decoded"),
     "no_transfer_syntax_that_fits": (flipped_syntax("1.2.840.10008.1.2.4.90"), "encapsulated"),
     "colour": (chest(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "3 samples"),
