@@ -38,6 +38,7 @@ _HIDING_STYLE = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:opacity|font-size)\s*:\s*0*\.?0+(?![.\d])",
     re.IGNORECASE,
 )
+_PRE_STYLE = re.compile(r"white-space\s*:\s*(?:pre|break-spaces)", re.IGNORECASE)
 _UNSEEN = frozenset(
     "applet area audio base canvas col colgroup datalist embed frame frameset head "  # noqa: SIM905  read as words
     "iframe input link map math meta noembed noframes noscript object param rp script select source style svg template "
@@ -309,8 +310,12 @@ def _unseen(node: etree._Element) -> bool:
     )
 
 
+def _keeps_lines(node: etree._Element) -> bool:
+    return node.tag == "pre" or _PRE_STYLE.search(node.get("style", "")) is not None
+
+
 class _Lines:
-    """Collects visible text; white space collapses as in CSS ``white-space: normal``, lines are kept in ``pre``."""
+    """Collects visible text; white space collapses as a browser does it, lines are kept where it keeps them."""
 
     def __init__(self) -> None:
         self.hidden: set[etree._Element] = set()
@@ -318,13 +323,13 @@ class _Lines:
         self._pre = 0
 
     def enter(self, node: etree._Element) -> None:
-        self._pre += node.tag == "pre"
+        self._pre += _keeps_lines(node)
         self._edge(node)
         self._add(node.text)
 
     def leave(self, node: etree._Element) -> None:
         if node not in self.hidden:
-            self._pre -= node.tag == "pre"
+            self._pre -= _keeps_lines(node)
             self._edge(node)
         self._add(node.tail)
 

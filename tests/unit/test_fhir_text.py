@@ -199,6 +199,13 @@ def test_blocks_stand_on_lines_of_their_own_and_cells_are_tabbed():
     assert text == "a b\n\nc\n\nx\n\ny\n\n1\t2\n\np\nq"
 
 
+@pytest.mark.parametrize("style", ["white-space:pre-wrap", "WHITE-SPACE : pre", "white-space: pre-line"])
+def test_lines_are_kept_where_a_style_keeps_them(style):
+    text = visible_text(f'<div style="{style}">FINDINGS:\nLeft effusion</div><div>a\nb</div>')
+
+    assert text == "FINDINGS:\nLeft effusion\n\na b"
+
+
 def test_a_visible_style_stays():
     assert visible_text('<p style="opacity:0.5;font-size:0.9em">Left effusion</p>') == "Left effusion"
 
