@@ -122,3 +122,9 @@ class Letterbox:
         in_rows = (centres >= top) & (centres < top + rows)
         in_columns = (centres >= left) & (centres < left + columns)
         return np.asarray(in_rows[:, None] & in_columns[None, :])
+
+
+def letterbox_of(pixels: npt.NDArray[np.float32], orientation: Orientation = UPRIGHT) -> Letterbox:
+    """The letterbox of an image (rows, columns)."""
+    rows, columns = pixels.shape
+    return Letterbox(rows, columns, orientation)

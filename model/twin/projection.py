@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from model.twin.anatomy import Chest
-from model.twin.canvas import FIELD_CM, Map
+from model.twin.canvas import FIELD_CM, Canvas, Map
 
 # Linear attenuation per centimetre at about 60 keV effective energy (NIST XCOM, rounded).
 SOFT_PER_CM, BONE_PER_CM, METAL_PER_CM = 0.205, 0.55, 6.0
@@ -47,17 +47,19 @@ def exposure(rng: np.random.Generator) -> Exposure:
     )
 
 
-def attenuation(chest: Chest, *, metal: Map | None = None) -> Map:
-    """Line integral of attenuation, float32 (size, size), at least 0."""
-    air = np.clip(chest.air - chest.vessels, 0, None)
-    total = SOFT_PER_CM * np.clip(chest.soft - air, 0.3, None) + BONE_PER_CM * chest.bone
-    return np.asarray(total if metal is None else total + METAL_PER_CM * metal, np.float32)
-
-
 def picture(chest: Chest, beam: Exposure, rng: np.random.Generator, *, metal: Map | None = None) -> Map:
-    """The radiograph, float32 (size, size) in [0, 1], bright is dense."""
-    canvas = chest.canvas
-    primary = np.exp(-attenuation(chest, metal=metal))
+    """The radiograph of *chest*, float32 (size, size) in [0, 1], bright is dense; *metal* in centimetres."""
+    air = np.clip(chest.air - chest.vessels, 0, None)
+    tissue = np.clip(chest.soft - air, 0.3, None)
+    return picture_of(chest.canvas, tissue, chest.bone, beam, rng=rng, metal=metal)
+
+
+def picture_of(
+    canvas: Canvas, tissue: Map, bone: Map, beam: Exposure, *, rng: np.random.Generator, metal: Map | None = None
+) -> Map:
+    """The radiograph of thicknesses in centimetres, float32 (size, size) in [0, 1], bright is dense."""
+    along = SOFT_PER_CM * tissue + BONE_PER_CM * bone
+    primary = np.exp(-(along if metal is None else along + METAL_PER_CM * metal)).astype(np.float32)
     seen = primary + beam.scatter * canvas.blur(primary, 3.0)
     quanta = beam.photons * (FIELD_CM / canvas.size) ** 2
     noise = rng.standard_normal(seen.shape).astype(np.float32) * np.sqrt(seen / quanta)

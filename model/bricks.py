@@ -1,0 +1,172 @@
+"""The parts of the network. B images, P phrases (all images together), C channels; maps are (rows, columns)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (PyTorch's own convention)
+
+from model.config import Config
+
+
+def convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    """3 x 3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions around a shortcut. *Shape:* (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = convolution(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Apply."""
+        return F.relu(maps + self.second(self.first(maps)))
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the image encoder sees, at three scales.
+
+    *Shape:* fine (B, widths[0], s/2, s/2); middle (B, pyramid, s/4, s/4); coarse (B, pyramid, s/8, s/8);
+    whole (B, widths[4]).
+    """
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+    whole: Tensor
+
+    def of(self, image: Tensor) -> Features:
+        """The features repeated for phrases; *image* (P,) holds the image number of each phrase."""
+        return Features(*(maps[image] for maps in (self.fine, self.middle, self.coarse, self.whole)))
+
+
+class ImageEncoder(nn.Module):
+    """A small residual network with a feature pyramid. *Shape:* (B, 1, s, s) in [0, 1] -> :class:`Features`.
+
+    Two channels with the position are appended: left and right of a chest look alike, and only place tells them apart.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        w = config.widths
+        self.stem = convolution(3, w[0], stride=2)
+        self.stages = nn.ModuleList(nn.Sequential(convolution(a, b, stride=2), Residual(b)) for a, b in pairwise(w))
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, config.pyramid, 1) for channels in w[1:])
+        self.smooth = nn.ModuleList(convolution(config.pyramid, config.pyramid) for _ in range(2))
+        axis = torch.linspace(-1, 1, config.size)
+        self.place: Tensor
+        self.register_buffer("place", torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None], persistent=False)
+
+    def forward(self, images: Tensor) -> Features:
+        """Encode each image once, for all its phrases."""
+        place = self.place.expand(len(images), -1, -1, -1)
+        fine = self.stem(torch.cat([images - 0.5, place], dim=1))
+        maps, levels = fine, []
+        for stage in self.stages:
+            maps = stage(maps)
+            levels.append(maps)
+        merged = self.lateral[3](levels[3])
+        pyramid = []
+        for level in (2, 1, 0):
+            merged = self.lateral[level](levels[level]) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+            pyramid.append(merged)
+        return Features(
+            fine=fine,
+            middle=self.smooth[0](pyramid[2]),
+            coarse=self.smooth[1](pyramid[1]),
+            whole=levels[3].mean(dim=(2, 3)),
+        )
+
+
+class PhraseEncoder(nn.Module):
+    """Mean of hashed word vectors through a small perceptron. *Shape:* tokens (T,), offsets (P,) -> (P, embedding)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(config.buckets, config.embedding, mode="mean")
+        self.mix = nn.Sequential(
+            nn.Linear(config.embedding, 2 * config.embedding),
+            nn.GELU(),
+            nn.Linear(2 * config.embedding, config.embedding),
+            nn.LayerNorm(config.embedding),
+        )
+
+    def forward(self, tokens: Tensor, offsets: Tensor) -> Tensor:
+        """Encode P phrases, given as one flat list of tokens and the start of each phrase in it."""
+        phrases: Tensor = self.mix(self.words(tokens, offsets))
+        return phrases
+
+
+class AnatomyHead(nn.Module):
+    """Right lung, left lung and heart. *Shape:* Features -> logits (B, 3, s/2, s/2)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.coarse = convolution(2 * config.pyramid, config.pyramid)
+        self.up = nn.ConvTranspose2d(config.pyramid, config.widths[0], 2, 2)
+        self.out = nn.Sequential(convolution(2 * config.widths[0], config.widths[0]), nn.Conv2d(config.widths[0], 3, 1))
+
+    def forward(self, features: Features) -> Tensor:
+        """Apply."""
+        coarse = F.interpolate(features.coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        maps = self.up(self.coarse(torch.cat([coarse, features.middle], dim=1)))
+        logits: Tensor = self.out(torch.cat([maps, features.fine], dim=1))
+        return logits
+
+
+class PhraseDecoder(nn.Module):
+    """Cosine similarity map of phrase and image, and transposed convolutions that refine it with the image's features.
+
+    *Shape:* Features of P, phrases (P, embedding), anatomy (P, 3, s/2, s/2) -> mask logits (P, s/2, s/2),
+    presence logits (P,).
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        c, w = config.pyramid, config.widths[0]
+        self.project = nn.Conv2d(c, config.embedding, 1)
+        self.film = nn.Linear(config.embedding, 2 * c)
+        self.mix = nn.Sequential(convolution(c + 4, c), convolution(c, c))
+        self.up1 = nn.ConvTranspose2d(c, c, 2, 2)
+        self.middle = nn.Conv2d(c, w, 1)
+        self.refine = convolution(c + w, w + w // 2)
+        self.up2 = nn.ConvTranspose2d(w + w // 2, w // 2 + w // 4, 2, 2)
+        self.out = nn.Sequential(convolution(w + w // 2 + w // 4 + 4, w // 2), nn.Conv2d(w // 2, 1, 1))
+        self.presence = nn.Sequential(nn.Linear(c + config.embedding + 3, 64), nn.GELU(), nn.Linear(64, 1))
+
+    def forward(self, features: Features, phrases: Tensor, anatomy: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply; *anatomy* holds probabilities."""
+        similarity = self.similarity(features.coarse, phrases)
+        gain, shift = self.film(phrases)[:, :, None, None].chunk(2, dim=1)
+        coarse = features.coarse * (1 + gain) + shift
+        body = F.avg_pool2d(anatomy, 4)
+        maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, body], dim=1))
+        pooled = self._pooled(maps, similarity)
+        maps = self.refine(torch.cat([self.up1(maps), self.middle(features.middle)], dim=1))
+        fine_similarity = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
+        maps = torch.cat([self.up2(maps), features.fine, fine_similarity, anatomy], dim=1)
+        logits = self.out(maps)[:, 0]
+        strongest = logits.flatten(1).topk(32, dim=1).values.mean(dim=1, keepdim=True)
+        area = logits.flatten(1).sigmoid().mean(dim=1, keepdim=True) * 20
+        peak = similarity.flatten(1).amax(dim=1, keepdim=True)
+        presence = self.presence(torch.cat([pooled, phrases, strongest / 4, area, peak], dim=1))
+        return logits, presence[:, 0]
+
+    def similarity(self, coarse: Tensor, phrases: Tensor) -> Tensor:
+        """Cosine of each place with the phrase. *Shape:* (P, C, h, w), (P, embedding) -> (P, h, w) in [-1, 1]."""
+        places = F.normalize(self.project(coarse), dim=1)
+        return torch.einsum("pchw,pc->phw", places, F.normalize(phrases, dim=1))
+
+    def _pooled(self, maps: Tensor, similarity: Tensor) -> Tensor:
+        weights = (similarity.flatten(1) * 8).softmax(dim=1)
+        return torch.einsum("pcn,pn->pc", maps.flatten(2), weights)

@@ -1,0 +1,90 @@
+"""Training samples on disk, so that one rendering of the twin serves every epoch.
+
+One ``.npz`` per sample: ``pixels`` uint8 (size, size); ``lungs`` and ``heart`` bool at half the size; ``masks`` bool
+(findings, size/2, size/2); ``findings`` JSON text with the words' ingredients.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from model.twin.findings import TwinFinding
+from model.twin.sample import sample
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One cached sample.
+
+    Parameters
+    ----------
+    pixels : uint8 (size, size).
+    anatomy : float32 (3, size/2, size/2): right lung, left lung, heart.
+    findings : with masks at half the size.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    anatomy: npt.NDArray[np.float32]
+    findings: tuple[TwinFinding, ...]
+
+
+def make_cache(folder: Path, seeds: range, *, size: int, workers: int) -> None:
+    """Render the samples of *seeds* that are not there yet, with progress."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [seed for seed in seeds if not _path(folder, seed).exists()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        done = pool.map(partial(_render, folder, size=size), missing, chunksize=8)
+        for _ in track(done, total=len(missing), description="Rendering the twin"):
+            pass
+
+
+def read_example(folder: Path, seed: int) -> Example:
+    """The cached sample of *seed*."""
+    with np.load(_path(folder, seed)) as stored:
+        said = json.loads(str(stored["findings"]))
+        masks = stored["masks"]
+        anatomy = np.concatenate([stored["lungs"], stored["heart"][None]]).astype(np.float32)
+        findings = tuple(
+            TwinFinding(mask=mask, **{**each, "sites": tuple(each["sites"])})
+            for each, mask in zip(said, masks, strict=True)
+        )
+        return Example(stored["pixels"], anatomy, findings)
+
+
+def _path(folder: Path, seed: int) -> Path:
+    return folder / f"{seed}.npz"
+
+
+def _render(folder: Path, seed: int, *, size: int) -> None:
+    cv2.setNumThreads(1)
+    made = sample(seed, size=size)
+    half = size // 2
+    np.savez_compressed(
+        _path(folder, seed),
+        pixels=np.round(made.pixels * 255).astype(np.uint8),
+        lungs=np.stack([_half(mask, half) for mask in made.lungs]),
+        heart=_half(made.heart, half),
+        masks=np.stack([_half(each.mask, half) for each in made.findings])
+        if made.findings
+        else np.zeros((0, half, half), bool),
+        findings=np.array(json.dumps([_ingredients(each) for each in made.findings])),
+    )
+
+
+def _half(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]:
+    return np.asarray(cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5)
+
+
+def _ingredients(finding: TwinFinding) -> dict[str, object]:
+    names = ("concept", "side", "sites", "severity", "size_mm", "count")
+    return {name: getattr(finding, name) for name in names}

@@ -1,0 +1,60 @@
+"""The whole network: image and phrases in, a map and a presence for each phrase out, with the anatomy beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.bricks import AnatomyHead, Features, ImageEncoder, PhraseDecoder, PhraseEncoder
+from model.config import Config
+
+VIEWS = ("frontal", "lateral", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image, understood once.
+
+    *Shape:* anatomy logits (B, 3, s/2, s/2): right lung, left lung, heart; view logits (B, 3).
+    """
+
+    features: Features
+    anatomy: Tensor
+    view: Tensor
+
+
+class GroundingNetwork(nn.Module):
+    """Image encoder, phrase encoder, cosine similarity map, transposed-convolution decoder; see :mod:`model.bricks`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.image = ImageEncoder(config)
+        self.phrase = PhraseEncoder(config)
+        self.anatomy = AnatomyHead(config)
+        self.decoder = PhraseDecoder(config)
+        self.view = nn.Linear(config.widths[4], len(VIEWS))
+
+    def encode(self, images: Tensor) -> Encoded:
+        """*Shape:* (B, 1, s, s) in [0, 1] -> :class:`Encoded`."""
+        features: Features = self.image(images)
+        return Encoded(features, self.anatomy(features), self.view(features.whole))
+
+    def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """*Shape:* phrases (P, embedding), image (P,) numbers in [0, B) -> mask logits (P, s/2, s/2), presence (P,)."""
+        anatomy = encoded.anatomy.detach().sigmoid()[image]
+        result: tuple[Tensor, Tensor] = self.decoder(encoded.features.of(image), phrases, anatomy)
+        return result
+
+
+def parameters_of(network: nn.Module) -> int:
+    """How many numbers are learnt."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def seeded_network(config: Config, seed: int) -> GroundingNetwork:
+    """A network with weights drawn from *seed*."""
+    torch.manual_seed(seed)
+    return GroundingNetwork(config)

@@ -1,0 +1,64 @@
+"""From a heatmap to regions: iso-lines at the threshold, in source coordinates. Pure."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from contourpy import contour_generator
+
+from model.values import Heatmap, Region
+
+SMALLEST_SHARE = 0.0003  # of the square: about a 6 mm spot on a 40 cm field
+MOST_REGIONS = 8
+
+
+def regions_of(heatmap: Heatmap, threshold: float) -> tuple[Region, ...]:
+    """Areas at least as probable as *threshold*, the largest first; at most :data:`MOST_REGIONS`.
+
+    The border is found between cells by linear interpolation; areas below :data:`SMALLEST_SHARE` of the square are
+    dropped, holes are filled, and nothing reaches into the padding.
+
+    Raises
+    ------
+    ValueError
+        If *threshold* is outside (0, 1).
+    """
+    if not 0 < threshold < 1:
+        raise ValueError("threshold lies in (0, 1)")
+    size = len(heatmap.values)
+    bordered = np.pad(heatmap.values, 1)
+    # Cell centres in unit coordinates; the frame of zeros closes every line.
+    centres = (np.arange(-1, size + 1) + 0.5) / size
+    lines = contour_generator(centres, centres, bordered).lines(threshold)
+    outlines = [np.asarray(line, np.float64)[:-1] for line in lines if len(line) > 3]
+    areas = [_signed_area(outline) for outline in outlines]
+    sign = np.sign(max(areas, key=abs)) if areas else 1.0  # holes run the other way round
+    kept = [
+        (abs(area), outline) for outline, area in zip(outlines, areas, strict=True) if area * sign >= SMALLEST_SHARE
+    ]
+    kept.sort(key=lambda each: (-each[0], each[1][0].tolist()))
+    return tuple(_region(heatmap, outline) for _, outline in kept[:MOST_REGIONS])
+
+
+def _signed_area(outline: npt.NDArray[np.float64]) -> float:
+    x, y = outline.T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _region(heatmap: Heatmap, outline: npt.NDArray[np.float64]) -> Region:
+    box = heatmap.letterbox
+    source = box.to_source(outline)
+    source[:, 0] = np.clip(source[:, 0], 0, box.columns)
+    source[:, 1] = np.clip(source[:, 1], 0, box.rows)
+    tolerance = 0.1 * box.side / len(heatmap.values)  # a tenth of a cell
+    simple = cv2.approxPolyDP(source.astype(np.float32), tolerance, True)[:, 0].astype(np.float64)
+    vertices = np.round(simple if len(simple) >= 3 else source, 2)
+    return Region(tuple((float(x), float(y)) for x, y in vertices), round(_peak(heatmap, outline), 4))
+
+
+def _peak(heatmap: Heatmap, outline: npt.NDArray[np.float64]) -> float:
+    size = len(heatmap.values)
+    inside = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(inside, [np.round(outline * size - 0.5).astype(np.int32)], (1,))
+    return float(heatmap.values[inside.astype(bool)].max(initial=0.0))
