@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from nlp.lean import without_torch
 from nlp.lexicon import entries
-from nlp.sections import sentences
+from nlp.sections import Part, sentences
+from nlp.spelling import respelled
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc
 
     from nlp.phrases import Section
 
 _GAP = 7
 _SLASH = r"(?<=[A-Za-z]{3})/(?=[A-Za-z]{3})"  # "scarring/atelectasis" is two findings
+_Gaps = dict[str, list[tuple[str, str, str]]]  # first part of a term with ~: (second part, kind, meaning)
 _SPANS = "lexicon"
-_LONGEST = 200_000
+_LONGEST = 20_000
 _BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "without", "although"))
 
 
@@ -58,21 +61,57 @@ class Sentence:
 def read_sentences(copy: str) -> Iterator[Sentence]:
     """Tokenize the reading copy and find the lexicon's terms, sentence by sentence."""
     pipeline, gaps = _pipeline()
-    for part in sentences(copy):
+    for parts in _stretches(sentences(copy)):
+        first = parts[0].start
+        doc = pipeline(copy[first : parts[-1].end])
+        tokens = [(token.norm_, first + token.idx, len(token)) for token in doc]
+        spans = [(span.label_, span.id_, span.start, span.end) for span in doc.spans[_SPANS]]
+        yield from _cut(parts, tokens, spans, gaps)
+
+
+def _stretches(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Sentences in stretches short enough to be tokenized at once; an endless sentence is cut."""
+    stretch: list[Part] = []
+    for part in parts:
         for start in range(part.start, part.end, _LONGEST):
-            doc = pipeline(copy[start : min(part.end, start + _LONGEST)])
-            kept = [token for token in doc if not token.is_space]
-            place = {token.i: index for index, token in enumerate(kept)}
-            spans = [(span.label_, span.id_, place[span.start], place[span.end - 1] + 1) for span in doc.spans[_SPANS]]
-            words = tuple(token.lower_ for token in kept)
-            starts = tuple(start + token.idx for token in kept)
-            ends = tuple(start + token.idx + len(token) for token in kept)
-            yield Sentence(words, starts, ends, part.section, _mentions(words, spans, gaps))
+            piece = Part(start, min(part.end, start + _LONGEST), part.section)
+            if stretch and piece.end - stretch[0].start > _LONGEST:
+                yield stretch
+                stretch = []
+            stretch.append(piece)
+    if stretch:
+        yield stretch
 
 
-def _mentions(
-    words: tuple[str, ...], spans: list[tuple[str, str, int, int]], gaps: dict[str, list[tuple[str, str, str]]]
-) -> tuple[Mention, ...]:
+def _cut(
+    parts: list[Part], tokens: list[tuple[str, int, int]], spans: list[tuple[str, str, int, int]], gaps: _Gaps
+) -> Iterator[Sentence]:
+    """The sentences of one stretch with the tokens and terms that lie in each."""
+    starts = [start for _, start, _ in tokens]
+    spans = sorted(spans, key=lambda span: span[2])
+    begins = [span[2] for span in spans]
+    for part in parts:
+        low, high = bisect_left(starts, part.start), bisect_left(starts, part.end)
+        kept = [index for index in range(low, high) if not tokens[index][0].isspace()]
+        if not kept:
+            continue
+        place = {index: position for position, index in enumerate(kept)}
+        inside = [
+            (kind, meaning, place[start], place[end - 1] + 1)
+            for kind, meaning, start, end in spans[bisect_left(begins, low) : bisect_left(begins, high)]
+            if end <= high and start in place and end - 1 in place
+        ]
+        words = tuple(tokens[index][0] for index in kept)
+        yield Sentence(
+            words,
+            tuple(tokens[index][1] for index in kept),
+            tuple(tokens[index][1] + tokens[index][2] for index in kept),
+            part.section,
+            _mentions(words, inside, gaps),
+        )
+
+
+def _mentions(words: tuple[str, ...], spans: list[tuple[str, str, int, int]], gaps: _Gaps) -> tuple[Mention, ...]:
     found = {Mention(kind, meaning, start, end, end - 1) for kind, meaning, start, end in spans if kind != "part"}
     parts = [(meaning, start, end) for kind, meaning, start, end in spans if kind == "part"]
     if parts:
@@ -84,7 +123,7 @@ def _mentions(
 def _across_gaps(
     words: tuple[str, ...],
     parts: list[tuple[str, int, int]],
-    gaps: dict[str, list[tuple[str, str, str]]],
+    gaps: _Gaps,
     whole: list[tuple[int, int]],
 ) -> Iterator[Mention]:
     """The terms written with ``~``: both parts in order, few words between and none that belongs to another finding."""
@@ -100,10 +139,11 @@ def _across_gaps(
 
 
 @cache
-def _pipeline() -> tuple[Language, dict[str, list[tuple[str, str, str]]]]:
-    with _no_torch():
+def _pipeline() -> tuple[Language, _Gaps]:
+    with without_torch():
         import spacy
         from scispacy.custom_tokenizer import combined_rule_tokenizer
+        from spacy.language import Language
 
     pipeline = spacy.blank("en")
     with warnings.catch_warnings():  # a nested set in one of scispaCy's own patterns
@@ -112,18 +152,30 @@ def _pipeline() -> tuple[Language, dict[str, list[tuple[str, str, str]]]]:
         infix = tokenizer.infix_finditer.__self__.pattern
         tokenizer.infix_finditer = re.compile(rf"{infix}|{_SLASH}").finditer
     pipeline.tokenizer = tokenizer
+    Language.component("sightline_spelling", func=_respell)
+    pipeline.add_pipe("sightline_spelling")
     ruler = pipeline.add_pipe(
         "span_ruler",
-        config={"phrase_matcher_attr": "LOWER", "spans_key": _SPANS, "spans_filter": None},
+        config={"phrase_matcher_attr": "NORM", "spans_key": _SPANS, "spans_filter": None},
     )
     patterns, gaps = _patterns()
     ruler.add_patterns([{"label": kind, "id": meaning, "pattern": term} for kind, meaning, term in patterns])  # type: ignore[attr-defined]
     return pipeline, gaps
 
 
-def _patterns() -> tuple[list[tuple[str, str, str]], dict[str, list[tuple[str, str, str]]]]:
+def _respell(doc: Doc) -> Doc:
+    """Read a misspelt finding as the word that was meant; the text stays as it is."""
+    for token in doc:
+        word = token.lower_
+        meant = respelled(word)
+        if meant != word:
+            token.norm_ = meant
+    return doc
+
+
+def _patterns() -> tuple[list[tuple[str, str, str]], _Gaps]:
     patterns: dict[tuple[str, str, str], None] = {}
-    gaps: dict[str, list[tuple[str, str, str]]] = {}
+    gaps: _Gaps = {}
     for entry in entries():
         for term in entry.terms:
             first, _, second = term.partition(" ~ ")
@@ -142,16 +194,3 @@ def _forms(kind: str, term: str) -> tuple[str, ...]:
     if kind not in ("finding", "device", "site") or term.endswith(("s", "ed", "ic", "al")):
         return (term,)
     return (term, term[:-1] + "ies" if term[-1] == "y" and term[-2:-1] not in tuple("aeiou") else term + "s")
-
-
-@contextmanager
-def _no_torch() -> Iterator[None]:
-    """Keep thinc from importing PyTorch, which this package never uses (12 s and 190 MB)."""
-    hidden = "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["torch"]

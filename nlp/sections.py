@@ -27,7 +27,7 @@ _AT_LINE_START = re.compile(
 _INLINE = re.compile(rf"(?<![A-Za-z])(?:{_NAMES}){_TAIL}:", re.IGNORECASE)
 
 _BREAK = re.compile(
-    r"(?P<stop>[.!?]+(?=[\s\"')\]]|$)|;|[.](?=[A-Z][a-z]))"
+    r"(?P<stop>[.!?]+(?=[\s\"')\]]|$)|[;\v]|[.](?=[A-Z][a-z]))"
     r"|(?P<blank>\n[ ]*\n)"
     r"|(?P<item>\n[ ]*(?=(?:\d{1,2}[.)]|[-*•·>])[ ]*[A-Za-z]))"
     r"|(?P<number>(?<=[\s:])(?=\d{1,2}\)[ ]?[A-Za-z]))"

@@ -42,7 +42,7 @@ def reading_copy(text: str) -> str:
     """*text* with markup, odd spaces, dashes and de-identification marks made plain, code point for code point.
 
     Markup becomes spaces or a line break, a de-identification mark a word of the letter X, a hyphen between
-    letters a space; the length never changes.
+    letters a space, a full stop between words ("effusion.No") a vertical tab; the length never changes.
     """
     copy = text.translate(_SAME_LENGTH)
     copy = _BREAKING_TAG.sub(lambda match: "\n" + " " * (len(match[0]) - 1), copy)
@@ -50,7 +50,7 @@ def reading_copy(text: str) -> str:
     copy = _PLACEHOLDER.sub(lambda match: "X" * len(match[0]), copy)
     copy = _ENTITY.sub(lambda match: _ENTITY_MEANING.get(match[0], " ").ljust(len(match[0])), copy)
     copy = _HYPHEN.sub(" ", copy)
-    return _GLUED_STOP.sub("\n", copy)
+    return _GLUED_STOP.sub("\v", copy)
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -25,10 +25,10 @@ _AND_OR = frozenset(("and", "or", "and/or", "/", "&", "plus", "nor"))
 _JOINERS = _AND_OR | {"to", ",", "versus", "vs"}
 _TIES = _AND_OR | {"versus", "vs", "with", "from", "suggestive", "favoring", "due", "related", "relates", "represent"}
 _NEW_SUBJECT = frozenset(
-    ("there", "but", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
+    ("there", "but", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";")
 )
 _CLAUSE_ENDS = frozenset(
-    ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";", ":")
+    ("but", "with", "without", "no", "clear", "normal", "unremarkable", "however", "although", ";")
 )
 _NEAR = 4
 _NOT_ADJECTIVES = frozenset((
@@ -69,7 +69,6 @@ _PLURAL_PAIRS = frozenset(
         "diaphragms",
         "apices",
         "hila",
-        "lungs",
         "hemidiaphragms",
         "hemithoraces",
         "sulci",
@@ -78,6 +77,7 @@ _PLURAL_PAIRS = frozenset(
         "upper lobes",
     )
 )
+_LOBES = frozenset(("upper lobe", "middle lobe", "lower lobe"))
 _CHEST = frozenset(("lung", "pleura", "costophrenic angle", "hilum"))
 
 
@@ -238,16 +238,20 @@ def _read(sentence: Sentence, head: Mention, start: int, end: int) -> Span:
 def _of_kind(mentions: Collection[Mention], kind: str) -> list[Mention]:
     """The mentions of *kind* that no longer one of the same kind contains."""
     same = [mention for mention in mentions if mention.kind == kind]
-    return [
-        one
-        for one in same
-        if not any(o.start <= one.start and one.end <= o.end and o.end - o.start > one.end - one.start for o in same)
-    ]
+    return [one for one in same if not any(_within(one, other) for other in same)]
+
+
+def _within(one: Mention, other: Mention) -> bool:
+    """Whether *one* is only a part of *other*; the lower lobe in "upper and lower lobes" is not."""
+    longer = other.start <= one.start and one.end <= other.end and other.end - other.start > one.end - one.start
+    return longer and not (one.meaning in _LOBES and other.meaning in _LOBES)
 
 
 def _sites(mentions: Collection[Mention], head: Mention) -> tuple[str, ...]:
     """Their sites, those of the finding's own name last, the lung only where nothing within it is named."""
     found = _of_kind(mentions, "site")
+    if head.kind == "device":
+        found = [mention for mention in found if not head.start <= mention.start < head.end]
     found.sort(key=lambda mention: head.start <= mention.start < head.end)
     names = list(dict.fromkeys(mention.meaning for mention in found))
     return tuple(name for name in names if name != "lung" or len(names) == 1)
