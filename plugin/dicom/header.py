@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from typing import Final
 
@@ -128,6 +129,10 @@ _DESCRIPTIONS: Final = (
     "RequestedProcedureDescription",
     "StudyDescription",
 )
+
+# DA and TM, or DT, of PS3.5 6.2: fractions of a second do not matter here.
+_MOMENT: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d))?)?)?")
+_OFFSET: Final = re.compile(r"([+-])(\d\d)(\d\d)$")
 
 
 @contextmanager
@@ -301,7 +306,35 @@ def description_of(dataset: Dataset) -> ImageDescription:
             rows=max(0, integer(dataset, "Rows")),
             columns=max(0, integer(dataset, "Columns")),
             instance_number=integer(dataset, "InstanceNumber"),
+            acquired=acquired_at(dataset),
         )
+
+
+def acquired_at(dataset: Dataset) -> datetime | None:
+    """When the image was taken: AcquisitionDateTime, else the first date stated from acquisition to study.
+
+    In TimezoneOffsetFromUTC where that is stated (PS3.3 C.12.1.1.8), else taken as UTC; midnight when only a date is.
+    """
+    steps = ("Acquisition", "Content", "Series", "Study")
+    stated = (text(dataset, f"{step}Date") + text(dataset, f"{step}Time") for step in steps)
+    zone = _OFFSET.search(text(dataset, "TimezoneOffsetFromUTC"))
+    for moment in (text(dataset, "AcquisitionDateTime"), *stated):
+        found = _MOMENT.match(moment)
+        if found is None:
+            continue
+        year, month, day, hour, minute, second = (int(part) for part in found.groups(default="0"))
+        try:
+            return datetime(year, month, day, hour, minute, second, tzinfo=_timezone(_OFFSET.search(moment) or zone))
+        except ValueError:
+            continue
+    return None
+
+
+def _timezone(offset: re.Match[str] | None) -> timezone:
+    if offset is None:
+        return UTC
+    minutes = int(offset[2]) * 60 + int(offset[3])
+    return timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes))
 
 
 def _body_part(dataset: Dataset) -> tuple[bool | None, str]:

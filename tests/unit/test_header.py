@@ -91,6 +91,26 @@ def test_identity_and_size_are_told() -> None:
     assert (description.rows, description.columns, description.instance_number) == (40, 48, 7)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"AcquisitionDateTime": "20240203101112.5+0100", "StudyDate": "20240102"}, "2024-02-03T10:11:12+01:00"),
+        ({"AcquisitionDate": "20240203", "AcquisitionTime": "101112"}, "2024-02-03T10:11:12+00:00"),
+        ({"ContentDate": "20240203", "ContentTime": "1011", "StudyDate": "20240102"}, "2024-02-03T10:11:00+00:00"),
+        ({"SeriesDate": "20240203", "TimezoneOffsetFromUTC": "-0430"}, "2024-02-03T00:00:00-04:30"),
+        ({"StudyDate": "20240102", "StudyTime": "235960"}, None),
+        ({"StudyDate": "20240102", "StudyTime": "070000.123456"}, "2024-01-02T07:00:00+00:00"),
+        ({"StudyDate": None, "StudyTime": "101112"}, None),
+        ({"ContentDate": "20241399", "StudyDate": "20240102"}, "2024-01-02T00:00:00+00:00"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom, while the bad dates are set
+def test_the_time_of_the_image_is_told(attributes: dict[str, Any], expected: str | None) -> None:
+    acquired = description_of(chest(**attributes)).acquired
+
+    assert (acquired and acquired.isoformat()) == expected
+
+
 def test_the_issuer_may_stand_in_the_qualifiers() -> None:
     item = Dataset()
     item.UniversalEntityID, item.UniversalEntityIDType = "1.2.3", "ISO"
