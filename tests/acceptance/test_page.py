@@ -371,6 +371,19 @@ class TestTheRightPlace:
         expected = np.argwhere(mask > 0).mean(axis=0) / mask.shape
         assert (rows.mean() / lit.shape[0], columns.mean() / lit.shape[1]) == pytest.approx(tuple(expected), abs=0.02)
 
+    def test_the_outline_is_as_wide_on_a_large_image_as_on_a_small_one(self, open_page: Open) -> None:
+        widths = []
+        for rows, columns in ((480, 400), (2400, 2000)):
+            image = make_radiograph(make_header(rows=rows, columns=columns))
+            region = rectangle(0.3 * columns, 0.3 * rows, 0.6 * columns, 0.6 * rows)
+            page = open_page(one_phrase(image, region), reduced_motion="reduce")
+            phrase(page, 0).hover()
+            content = cv2.imdecode(np.frombuffer(page.locator(".picture svg").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+            blue, _, red = cv2.split(content.astype(int))
+            widths.append(int(((red - blue) > 120).sum()))
+
+        assert widths[1] == pytest.approx(widths[0], rel=0.1)
+
 
 def one_phrase(image: Radiograph, region: Region) -> Evidence:
     evidence = make_evidence(image)
