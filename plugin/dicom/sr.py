@@ -1,8 +1,8 @@
 """The whole evidence as a Comprehensive SR, TID 1500 "Measurement Report" (PS3.16): every phrase, lit or not.
 
-Per phrase, all under one tracking UID: a TID 1410 group for each region with its rectangle (no NUM: OHIF drops a
-rectangle whose group has one), a TID 1410 group for each segmentation frame with the certainty; or, where nothing is
-lit, a TID 1501 group with the reason.
+Per phrase, all under one tracking UID: a TID 1410 group for each region with its rectangle, a TID 1410 group for each
+segmentation frame, and a TID 1501 group with the certainty and what became of the phrase. The numbers stand apart
+from the rectangles because OHIF drops a rectangle whose group has one.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def report(evidence: Evidence, segmentations: tuple[WrittenInstance, ...]) -> Wr
 
 
 def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
-    """TID 1500. Regions are "Imaging Measurements"; a phrase without one is among the "Qualitative Evaluations".
+    """TID 1500: regions are "Imaging Measurements", statements about each phrase are "Qualitative Evaluations".
 
-    Both would be allowed in the first container, but there validators hold every group to TID 1410, which asks for a
-    region, and viewers offer a jump to nowhere.
+    Both would be allowed in the first container, but there PixelMed's validator holds every group to TID 1410, which
+    asks for a region, and viewers offer a jump to nowhere.
     """
     phrases = _key_first(evidence.phrases)
-    regions = [group for phrase in phrases for group in _lit_groups(phrase, frames)]
-    statements = [group for phrase in phrases for group in _unlit_groups(phrase, frames)]
+    regions = [group for phrase in phrases for group in _region_groups(phrase, frames)]
+    statements = [group for phrase in phrases for group in _statement(phrase)]
     root = hd.ContainerContentItem(name=dicom.DCM.ImagingMeasurementReport, template_id="1500")
     root.ContentSequence = hd.ContentSequence(
         [
@@ -114,7 +114,7 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
             ),
             _image_library(evidence),
             *([_container(dicom.DCM.ImagingMeasurements, regions)] if regions else []),
-            *([_container(QUALITATIVE_EVALUATIONS, statements)] if statements else []),
+            _container(QUALITATIVE_EVALUATIONS, statements),
             _text(SOURCE_REPORT, _identify(evidence)),
         ]
     )
@@ -215,31 +215,28 @@ def _key_first(phrases: tuple[GroundedPhrase, ...]) -> list[GroundedPhrase]:
     return sorted(phrases, key=rank)
 
 
-def _lit_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
+def _region_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
     """A TID 1410 group for each rectangle, then one for each segmentation frame, under one tracking UID."""
     for placement in phrase.placements:
         for region in sorted(placement.regions, key=lambda region: -region.probability):
-            yield from _region_group(phrase, placement.image, region)
+            yield from _rectangle_group(phrase, placement.image, region)
     for placement in phrase.placements:
         if frame := frames.get((phrase.tracking_uid, placement.image.sop_instance_uid)):
-            yield from _frame_group(phrase, placement, frame)
+            yield from _frame_group(phrase, placement.image, frame)
 
 
-def _unlit_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
-    """A TID 1501 group with the reason, if there is an image on which *phrase* is not lit, or it was not looked for."""
-    unlit = [it for it in phrase.placements if (phrase.tracking_uid, it.image.sop_instance_uid) not in frames]
-    if phrase.placements and not unlit:
-        return
+def _statement(phrase: GroundedPhrase) -> hd.ContentSequence:
+    """A TID 1501 group: the phrase, what it claims, the certainty on each image, and why it is lit or not."""
     group = hd.MeasurementsAndQualitativeEvaluations(
-        measurements=[_certainty(placement, on_image=True) for placement in unlit], **_context(phrase)
+        measurements=[_certainty(placement) for placement in phrase.placements], **_context(phrase)
     )
+    conclusions = [_conclusion(placement.state, placement.reason) for placement in phrase.placements]
+    if not conclusions:
+        conclusions = [_conclusion(State.NOT_GROUNDABLE, phrase.phrase.not_groundable_reason)]
     items = group[0].ContentSequence
     items.append(_text(dicom.DCM.Comment, phrase.phrase.text))
-    items.extend(_text(dicom.DCM.Conclusion, _conclusion(placement.state, placement.reason)) for placement in unlit)
-    if not phrase.placements:
-        reason = phrase.phrase.not_groundable_reason
-        items.append(_text(dicom.DCM.Conclusion, _conclusion(State.NOT_GROUNDABLE, reason)))
-    yield from group
+    items.extend(_text(dicom.DCM.Conclusion, conclusion) for conclusion in conclusions)
+    return group
 
 
 def _context(phrase: GroundedPhrase) -> dict[str, Any]:
@@ -255,7 +252,7 @@ def _context(phrase: GroundedPhrase) -> dict[str, Any]:
     }
 
 
-def _region_group(phrase: GroundedPhrase, image: ImageRef, region: Region) -> hd.ContentSequence:
+def _rectangle_group(phrase: GroundedPhrase, image: ImageRef, region: Region) -> hd.ContentSequence:
     left, top, right, bottom = region.box
     group = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=hd.ImageRegion(
@@ -269,8 +266,7 @@ def _region_group(phrase: GroundedPhrase, image: ImageRef, region: Region) -> hd
     return group
 
 
-def _frame_group(phrase: GroundedPhrase, placement: Placement, frame: Frame) -> hd.ContentSequence:
-    image = placement.image
+def _frame_group(phrase: GroundedPhrase, image: ImageRef, frame: Frame) -> hd.ContentSequence:
     reference = hd.ReferencedSegmentationFrame(
         sop_class_uid=frame.sop_class_uid,
         sop_instance_uid=frame.sop_instance_uid,
@@ -280,21 +276,16 @@ def _frame_group(phrase: GroundedPhrase, placement: Placement, frame: Frame) -> 
     )
     # A frame or a segment, never both (PS3.3 table 10-3).
     del reference[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-    group = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=reference, measurements=[_certainty(placement)], **_context(phrase)
-    )
-    group[0].ContentSequence.append(_text(dicom.DCM.Conclusion, _conclusion(placement.state, placement.reason)))
-    return group
+    return hd.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=reference, **_context(phrase))
 
 
-def _certainty(placement: Placement, *, on_image: bool = False) -> hd.Measurement:
+def _certainty(placement: Placement) -> hd.Measurement:
     image = placement.image
-    source = hd.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid)
     return hd.Measurement(
         name=dicom.DCM.CertaintyOfFinding,
         value=round(100 * placement.probability, 1),
         unit=PERCENT,
-        referenced_images=[source] if on_image else None,
+        referenced_images=[hd.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid)],
     )
 
 
