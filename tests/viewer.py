@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import httpx
-from servers import ROOT, OrthancServer
+from servers import ROOT, OrthancServer, require
 
 OHIF = ROOT / "tests" / "acceptance" / "ohif"
 DIST = OHIF / "node_modules" / "@ohif" / "app" / "dist"
@@ -26,7 +25,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.archive = archive
         super().__init__(*arguments, directory=str(DIST), **keywords)  # type: ignore[arg-type]
 
-    def do_GET(self) -> None:  # noqa: N802 - named by http.server
+    def do_GET(self) -> None:
         if self.path.startswith("/dicom-web/"):
             self._proxy()
             return
@@ -53,9 +52,9 @@ class _Handler(SimpleHTTPRequestHandler):
         """Say nothing: the browser's own errors tell enough."""
 
 
-def dist_is_installed() -> bool:
-    """Whether ``tests/install-npm-packages`` has been run."""
-    return (DIST / "index.html").is_file()
+def require_ohif() -> None:
+    """Skip the test unless OHIF is installed; in CI on Debian a missing one is a failure, as for other programs."""
+    require("chromium", "Orthanc", *([] if (DIST / "index.html").is_file() else ["OHIF (tests/install-npm-packages)"]))
 
 
 @contextmanager

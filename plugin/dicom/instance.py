@@ -11,11 +11,12 @@ from io import BytesIO
 from typing import Any
 
 from highdicom import SOPClass
-from pydicom import Dataset, config, dcmread, dcmwrite
+from pydicom import Dataset, config, dcmwrite
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import validate_value
 
+from plugin.dicom.header import read_part10, tolerant
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
 from plugin.values import Provenance, Radiograph
@@ -69,16 +70,16 @@ def source_dataset(radiograph: Radiograph) -> Dataset:
     ConformanceError
         If header and pixels disagree about the size of the image.
     """
-    source = dcmread(BytesIO(radiograph.header))
-    source.decode()
-    _forget_character_sets(source)
-    source.SpecificCharacterSet = UTF_8
-    for keyword in _IDENTITY:
-        if keyword not in source:
-            setattr(source, keyword, None)
-    for element in source:
-        if element.VR in _CHECKED_VRS and not _is_valid(element.VR, element.value):
-            element.value = None
+    with tolerant():
+        source = read_part10(radiograph.header, header_only=True)
+        _forget_character_sets(source)
+        source.SpecificCharacterSet = UTF_8
+        for keyword in _IDENTITY:
+            if keyword not in source:
+                setattr(source, keyword, None)
+        for element in source:
+            if element.VR in _CHECKED_VRS and not _is_valid(element.VR, element.value):
+                element.value = None
     if source.PatientSex not in ("M", "F", "O"):
         source.PatientSex = None
     size = (source.get("Rows"), source.get("Columns"))
