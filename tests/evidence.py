@@ -297,7 +297,7 @@ def make_evidence(*images: Radiograph, references: tuple[ImageDescription, ...] 
         for number, (phrase, regions, state, probability) in enumerate(phrases_of_every_fate(), start=1)
     )
     return Evidence(
-        study=STUDY,
+        study=images[0].ref.study,
         report=report,
         images=images,
         references=references,

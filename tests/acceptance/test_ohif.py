@@ -90,7 +90,8 @@ def ohif(orthanc: OrthancServer, chromium: Browser) -> Iterator[Ohif]:
         for content in (*(_source(make_header(**kind)) for kind in kinds), *(it.content for it in (*segs, sr))):
             archive.post("/instances", content=content).raise_for_status()
     with viewer.run_ohif(orthanc) as address:
-        context = chromium.new_context(viewport={"width": 1400, "height": 900})
+        # OHIF's service worker would fetch the whole distribution again, 200 MB, behind the first page.
+        context = chromium.new_context(viewport={"width": 1400, "height": 900}, service_workers="block")
         context.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
         yield Ohif(address, context, evidence, segs, sr)
         context.close()

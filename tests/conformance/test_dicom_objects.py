@@ -13,8 +13,10 @@ import pytest
 import servers
 from evidence import make_evidence, make_header, make_lateral, make_radiograph, part10
 
+from plugin.dicom.pixels import radiograph_of
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report
+from plugin.errors import InputError
 from plugin.values import Evidence, Radiograph
 
 pytestmark = pytest.mark.acceptance
@@ -44,6 +46,7 @@ def _run(*command: str | Path) -> str:
         [str(servers.program(str(command[0]))), *map(str, command[1:])],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         timeout=300,
     )
@@ -143,3 +146,24 @@ def test_pixelmed_finds_no_error_in_the_report(tmp_path: Path, require: Callable
     assert "Found Root Template TID_1500" in output
     assert "Root Template Validation Complete" in output
     assert [line for line in output.splitlines() if line.startswith("Error")] == []
+
+
+@pytest.mark.slow
+def test_what_is_written_about_real_radiographs_has_no_error(
+    shared: Path, tmp_path: Path, require: Callable[..., None]
+) -> None:
+    require("dciodvfy")
+    seen = 0
+
+    for path in sorted((shared / "data" / "dicom" / "files").rglob("*.dcm")):
+        try:
+            radiograph = radiograph_of(path.read_bytes())
+        except InputError:
+            continue  # what is refused, and why, is the readers' concern
+        evidence = make_evidence(radiograph)
+        segs, reports = _write(evidence, tmp_path)
+        complaints = [line for file in (*segs, *reports) for line in _complaints(_run("dciodvfy", file))]
+        assert [line for line in complaints if line.startswith("Error")] == [], path.name
+        seen += 1
+
+    assert seen >= 10
