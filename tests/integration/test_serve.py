@@ -1,0 +1,73 @@
+"""The service on a real port: it takes a study, works, and answers its page."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import sys
+from pathlib import Path
+from evidence import CARD
+from plugin.queue import SqliteQueue
+from plugin.results import ResultFile, ResultFolder
+from plugin.service import Services, create_app, serve
+
+folder = Path(sys.argv[1])
+results = ResultFolder(folder / "results")
+services = Services(
+    queue=SqliteQueue(folder / "jobs.sqlite"),
+    results=results,
+    ground=lambda study: results.write(study, (ResultFile("evidence.html", b"<p>page</p>"),)),
+    job_id=lambda study: study.study_instance_uid,
+    grounder=None,
+    read_report=None,
+    read_dicom=None,
+)
+serve(create_app(services), host="127.0.0.1", port=0, tell=lambda address: print(address, flush=True))
+"""
+
+
+def test_a_study_posted_is_worked_on_and_its_page_answered(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        with httpx.Client(base_url=told_by(process), timeout=30, trust_env=False) as http:
+            posted = http.post("/studies", json={"study_instance_uid": "1.2.3"})
+            assert posted.status_code == 202
+            wait_until_done(http, posted.headers["location"])
+            assert http.get("/studies/1.2.3/page").text == "<p>page</p>"
+            assert "server" not in http.get("/health/live").headers
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def told_by(process: subprocess.Popen[str]) -> str:
+    """The address that the service prints, within two minutes on a busy machine."""
+    lines: queue.Queue[str] = queue.Queue()
+    assert process.stdout is not None
+    threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()  # type: ignore[union-attr]
+    return lines.get(timeout=120).strip()
+
+
+def wait_until_done(http: httpx.Client, job: str) -> None:
+    for _ in range(300):
+        if http.get(job).json()["state"] == "done":
+            return
+        time.sleep(0.1)
+    pytest.fail("the job was not done in 30 s")
