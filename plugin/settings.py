@@ -6,6 +6,7 @@ docs/settings.md has a paragraph for each; a test holds the two together.
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -71,3 +72,17 @@ def load_settings() -> Settings:
     except ValidationError as invalid:
         lines = (f"SIGHTLINE_{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors())
         raise InputError("Settings cannot be used. " + "; ".join(lines)) from None
+
+
+def archive_headers(settings: Settings) -> dict[str, str]:
+    """Authorization for the archive: the token, else user and password, else nothing."""
+    if settings.archive_token is not None or settings.archive_user is None:
+        return bearer(settings.archive_token)
+    password = settings.archive_password.get_secret_value() if settings.archive_password else ""
+    pair = base64.b64encode(f"{settings.archive_user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+def bearer(token: SecretStr | None) -> dict[str, str]:
+    """Authorization by *token*, or nothing."""
+    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}

@@ -1,0 +1,112 @@
+"""The command ``sightline``. Imports what a command needs when it is asked for, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from plugin import __version__
+from plugin.errors import InputError, SightlineError, TransientError
+
+DESCRIPTION = """Find each findings phrase of a chest X-ray report, ground it in the image, and write the pairs as
+DICOM SEG and SR, FHIR resources and a page to hover. A research tool, not a medical device."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    The exit status (sysexits.h): 0 done; 65 the input cannot be used; 75 something outside is not available, try again;
+    70 a defect of Sightline; 2 wrong usage.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(_COMMANDS[parsed.command](parsed) or 0)
+    except SightlineError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _refuse(error: SightlineError) -> int:
+    if isinstance(error, InputError):
+        word, status = "refused", os.EX_DATAERR
+    elif isinstance(error, TransientError):
+        word, status = "try again later", os.EX_TEMPFAIL
+    else:
+        word, status = "defect of Sightline, please report it", os.EX_SOFTWARE
+    print(f"sightline: {word}: {error}", file=sys.stderr)
+    return status
+
+
+def _moment(text: str) -> datetime:
+    """An ISO 8601 time with its offset from UTC."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError("give the offset from UTC too, for example 2026-11-21T09:30:00+00:00")
+    return moment
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sightline", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    ground = commands.add_parser("ground", help="ground a study with its report")
+    ground.add_argument("--study", nargs="+", type=Path, required=True, metavar="DIR_OR_FILES", help="the DICOM study")
+    ground.add_argument("--report", type=Path, required=True, help="FHIR DiagnosticReport or Bundle (.json), or .txt")
+    ground.add_argument("--out", type=Path, required=True, help="folder for the results; made when missing")
+    ground.add_argument("--now", type=_moment, metavar="TIME", help="time stamp of the results; default: the source's")
+
+    demo = commands.add_parser("demo", help="ground an example study on this machine alone")
+    demo.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for example and results")
+    demo.add_argument("--seed", type=int, default=7, help="which example")
+    demo.add_argument("--serve", action="store_true", help="serve the page on 127.0.0.1 afterwards")
+    demo.add_argument("--port", type=int, default=8042, help="port to serve on; 0 picks a free one")
+
+    synth = commands.add_parser("synth", help="make synthetic studies with reports and truth")
+    synth.add_argument("--out", type=Path, required=True)
+    synth.add_argument("--seed", type=int, default=0, help="seed of the first study")
+    synth.add_argument("--count", type=int, default=1, help="how many studies")
+
+    commands.add_parser("serve", help="run the service; settings: docs/settings.md")
+    commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
+    return parser
+
+
+def _ground(parsed: argparse.Namespace) -> int:
+    from plugin.commands.ground import run
+
+    return run(paths=tuple(parsed.study), report_file=parsed.report, out=parsed.out, now=parsed.now)
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from plugin.commands.demo import run
+
+    return run(out=parsed.out, seed=parsed.seed, port=parsed.port if parsed.serve else None)
+
+
+def _synth(parsed: argparse.Namespace) -> None:
+    from plugin.commands.synth import run
+
+    run(out=parsed.out, seed=parsed.seed, count=parsed.count)
+
+
+def _serve(_: argparse.Namespace) -> int:
+    from plugin.commands.serve import run
+
+    return run()
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from plugin.commands.doctor import run
+
+    return run()
+
+
+_COMMANDS = {"ground": _ground, "demo": _demo, "synth": _synth, "serve": _serve, "doctor": _doctor}

@@ -1,0 +1,34 @@
+"""``sightline serve``: the service, with the settings of the environment."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from plugin.flow import Tools
+from plugin.service.app import LOOPBACK, create_app
+from plugin.service.app import serve as listen
+from plugin.settings import Settings, load_settings
+from plugin.wiring import make_services, make_tools
+
+
+def run() -> int:
+    """Serve until interrupted."""
+    settings = load_settings()
+    with Console().status("Loading the model"):
+        tools = make_tools(settings)
+    return serve(settings, tools=tools)
+
+
+def serve(settings: Settings, *, tools: Tools, at: str = "") -> int:
+    """Serve until interrupted; says the address, with the path *at* to begin with."""
+    app = create_app(make_services(settings, tools), allowed_hosts=(*LOOPBACK, *settings.host_names))
+    console = Console()
+    listen(
+        app,
+        host=settings.host,
+        port=settings.port,
+        tell=lambda address: console.print(
+            f"Serving {address.rstrip('/')}{at or '/'} (Ctrl-C ends it)", soft_wrap=True
+        ),
+    )
+    return 0

@@ -1,0 +1,147 @@
+"""What Sightline needs, looked at one by one: each check says what is there, or what is missing and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from plugin.errors import SightlineError
+from plugin.settings import Settings, archive_headers, bearer
+
+MEMORY_BYTES = 2 * 1024**3  # the demo study's peak stays below it; measured by tests/acceptance
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: *detail* says what was seen; *mend*, what to do, is empty exactly when all is well."""
+
+    what: str
+    detail: str
+    mend: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.mend
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Every check, in the order in which a start-up would need them. Changes nothing but probing files it removes."""
+    yield python_version(sys.version_info[:3])
+    for package in ("torch", "spacy", "scispacy", "pydicom", "highdicom", "dicomweb-client", "fhir.resources"):
+        yield installed(package)
+    for codec, syntaxes in (("openjpeg", "JPEG 2000"), ("rle", "RLE"), ("gdcm", "JPEG lossless and JPEG-LS")):
+        yield decoder(codec, syntaxes)
+    yield memory()
+    yield weights(settings.model_dir)
+    yield writable(settings.data_dir)
+    yield archive(settings)
+    yield reports(settings)
+    yield port(settings)
+
+
+def python_version(version: tuple[int, int, int]) -> Finding:
+    """Python 3.11 or newer."""
+    seen = ".".join(map(str, version))
+    return Finding(
+        "Python", seen, "" if version >= (3, 11, 0) else "install Python 3.11 or newer, then make clean demo"
+    )
+
+
+def installed(package: str) -> Finding:
+    """An importable distribution."""
+    try:
+        return Finding(package, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(package, "not installed", "run make demo again, or pip install -e . in your environment")
+
+
+def decoder(codec: str, syntaxes: str) -> Finding:
+    """A codec plugin without which images in some transfer syntaxes cannot be read."""
+    if importlib.util.find_spec(codec):
+        return Finding(f"decoder {codec}", syntaxes)
+    return Finding(f"decoder {codec}", f"{syntaxes} cannot be read", "pip install -e . brings it")
+
+
+def memory() -> Finding:
+    """Physical memory, where the system tells."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return Finding("memory", "not told by this system")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    seen = f"{total / 1024**3:.1f} GiB"
+    return Finding("memory", seen, "" if total >= MEMORY_BYTES else "give this machine or container at least 2 GiB")
+
+
+def weights(folder: Path | None) -> Finding:
+    """The model's weights, whole and as their manifest says."""
+    from plugin.wiring import make_grounder
+
+    try:
+        card = make_grounder(folder, threads=1).card
+    except SightlineError as error:
+        return Finding("model", str(error), "point SIGHTLINE_MODEL_DIR at a complete folder, or unset it")
+    return Finding("model", f"{card.name} {card.version}, weights {card.weights_sha256[:12]}")
+
+
+def writable(folder: Path) -> Finding:
+    """The folder for queue and results, or the nearest one above it that exists, takes files."""
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("data folder", str(folder))
+    return Finding(
+        "data folder", f"{folder} cannot be written", "change its owner, or set SIGHTLINE_DATA_DIR to another"
+    )
+
+
+def archive(settings: Settings) -> Finding:
+    """The folder, or the DICOMweb server with the credentials given."""
+    if settings.archive_url is None:
+        return _folder("image archive", settings.archive_dir, "SIGHTLINE_ARCHIVE_URL")
+    url = f"{settings.archive_url.rstrip('/')}/studies?limit=1"
+    return _server("image archive", url, "SIGHTLINE_ARCHIVE_", headers=archive_headers(settings), settings=settings)
+
+
+def reports(settings: Settings) -> Finding:
+    """The folder, or the FHIR server with the credentials given."""
+    if settings.fhir_url is None:
+        return _folder("report store", settings.reports_dir, "SIGHTLINE_FHIR_URL")
+    url = f"{settings.fhir_url.rstrip('/')}/metadata"
+    return _server("report store", url, "SIGHTLINE_FHIR_", headers=bearer(settings.fhir_token), settings=settings)
+
+
+def _folder(what: str, folder: Path, instead: str) -> Finding:
+    if folder.is_dir():
+        return Finding(what, f"folder {folder}")
+    return Finding(what, f"folder {folder} is not there", f"make the folder, or set {instead} to a server")
+
+
+def _server(what: str, url: str, prefix: str, *, headers: dict[str, str], settings: Settings) -> Finding:
+    try:
+        answer = httpx.get(url, headers={"Accept": "application/json", **headers}, timeout=settings.timeout_s)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding(what, f"no answer ({type(error).__name__})", f"check {prefix}URL, and that the server runs")
+    if answer.status_code in (401, 403):
+        return Finding(what, f"refuses us (HTTP {answer.status_code})", f"check {prefix}TOKEN or its user and password")
+    if answer.is_error:
+        return Finding(what, f"answers HTTP {answer.status_code}", f"check that {prefix}URL is the base address")
+    return Finding(what, "answers")
+
+
+def port(settings: Settings) -> Finding:
+    """The service's port is free."""
+    where = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            return Finding("port", f"{where} cannot be used ({error.strerror})", "stop its user, or set SIGHTLINE_PORT")
+    return Finding("port", where)

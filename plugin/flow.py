@@ -1,0 +1,208 @@
+"""One study's way through Sightline: I/O in, the pure pipeline, I/O out, as docs/flow.md tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from model.values import View
+from plugin.dicom.instance import WrittenInstance
+from plugin.dicom.seg import segmentations
+from plugin.dicom.sr import report as structured_report
+from plugin.errors import InputError
+from plugin.fhir.writing import bundle_of
+from plugin.matching import match, report_about
+from plugin.page.evidence import evidence_json, evidence_page
+from plugin.pipeline import ground_report
+from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StudyIdentity
+from plugin.results import ResultFile, ResultFolder
+from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, StudyRef
+from plugin.views import choose_images
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the pipeline works with, besides its input.
+
+    Parameters
+    ----------
+    clock : asked for the time stamp of results only when neither report nor images carry a time.
+    """
+
+    read_report: ReportReader
+    reader_version: str
+    grounder: Grounder
+    max_frontals: int
+    settings_sha256: str
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Everything that is written for one evidence.
+
+    Parameters
+    ----------
+    instances : SEGs, then the SR.
+    bundle : FHIR transaction Bundle, JSON.
+    document : the evidence as JSON.
+    page : the evidence page, HTML.
+    """
+
+    instances: tuple[WrittenInstance, ...]
+    bundle: str
+    document: str
+    page: str
+
+    @property
+    def files(self) -> tuple[ResultFile, ...]:
+        """As files of a result folder."""
+        return (
+            *(ResultFile(instance.file_name, instance.content) for instance in self.instances),
+            ResultFile("fhir.json", self.bundle.encode()),
+            ResultFile("evidence.json", self.document.encode()),
+            ResultFile("evidence.html", self.page.encode()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Where a study comes from and its results go to."""
+
+    archive: ImageArchive
+    reports: ReportStore
+    results: ResultFolder
+
+
+def process(study: StudyRef, *, edges: Edges, tools: Tools, page_url: str | None) -> tuple[Evidence, tuple[Path, ...]]:
+    """The whole way of one study: what the service does for each job. Doing it twice changes nothing.
+
+    The page comes last: whoever sees it can rely on the rest being stored.
+
+    Raises
+    ------
+    SightlineError
+        As the steps do; what was written before stays, and is written alike by the next try.
+    """
+    evidence = ground_found(edges.archive, edges.reports, study, tools=tools)
+    outputs = outputs_of(evidence, page_url=page_url)
+    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
+    edges.reports.write(outputs.bundle)
+    return evidence, edges.results.write(study, outputs.files)
+
+
+def ground_given(
+    archive: ImageArchive, study: StudyRef, reports: tuple[Report, ...], *, tools: Tools, now: datetime | None = None
+) -> Evidence:
+    """Ground *study* with the one of *reports* that is about it, which a person put beside it.
+
+    Parameters
+    ----------
+    now : the time stamp of the results; by default the report's, else the image's.
+
+    Raises
+    ------
+    InputError
+        If no report is about the study, or no image can be grounded.
+    TransientError
+        If the archive does not answer.
+    """
+    descriptions = archive.describe(study)
+    report, found = report_about(reports, identity_of(study, descriptions))
+    return _ground(archive, descriptions, report, tools=tools, now=now, notes=found.notes)
+
+
+def ground_found(archive: ImageArchive, store: ReportStore, study: StudyRef, *, tools: Tools) -> Evidence:
+    """Ground *study* with its report in *store*; nothing but a proven match is taken.
+
+    Raises
+    ------
+    InputError
+        If the study has no report yet, or no image can be grounded.
+    TransientError
+        If archive or report store do not answer.
+    """
+    descriptions = archive.describe(study)
+    identity = identity_of(study, descriptions)
+    references = store.find(identity)  # newest first
+    if not references:
+        raise InputError("the report store has no report about this study: ask again when there is one")
+    report = store.read(references[0])
+    found = match(report, identity)
+    if not found.proven:
+        raise InputError("no report is joined to this study by study UID, or by accession number and patient")
+    several = (f"{len(references)} reports are about this study: the latest is shown",) if len(references) > 1 else ()
+    notes = (*found.notes, *several)
+    return _ground(archive, descriptions, report, tools=tools, now=None, notes=notes)
+
+
+def identity_of(study: StudyRef, descriptions: tuple[ImageDescription, ...]) -> StudyIdentity:
+    """What a report is matched against, as the images state it.
+
+    Raises
+    ------
+    InputError
+        If the images of the study name several patients.
+    """
+    patients = {description.patient for description in descriptions if description.patient}
+    if len(patients) > 1:
+        raise InputError("the images of the study name different patients: mend the study in the archive")
+    accessions = sorted({description.accession_number for description in descriptions} - {""})
+    return StudyIdentity(study, accessions[0] if len(accessions) == 1 else "", next(iter(patients), None))
+
+
+def outputs_of(evidence: Evidence, *, page_url: str | None = None) -> Outputs:
+    """Everything to write for *evidence*; pure, and the same bytes every time.
+
+    Raises
+    ------
+    ConformanceError
+        If what we built is not valid.
+    """
+    segmented = segmentations(evidence)
+    structured = structured_report(evidence, segmented)
+    instances = (*segmented, *((structured,) if structured else ()))
+    page = evidence_page(evidence)
+    return Outputs(
+        instances=instances,
+        bundle=bundle_of(evidence, page_url=page_url, instances=instances, page=page.encode()),
+        document=evidence_json(evidence),
+        page=page,
+    )
+
+
+def _ground(
+    archive: ImageArchive,
+    descriptions: tuple[ImageDescription, ...],
+    report: Report,
+    *,
+    tools: Tools,
+    now: datetime | None,
+    notes: tuple[str, ...],
+) -> Evidence:
+    radiographs: dict[ImageRef, Radiograph] = {}
+
+    def read(image: ImageRef) -> Radiograph:
+        if image not in radiographs:
+            radiographs[image] = archive.read(image)
+        return radiographs[image]
+
+    def view_of(image: ImageRef) -> View:
+        radiograph = read(image)
+        return tools.grounder.view(radiograph.pixels, radiograph.orientation)
+
+    choice = choose_images(descriptions, view_of, limit=tools.max_frontals)
+    images = tuple(read(description.image) for description in choice.frontals)
+    return ground_report(
+        report,
+        tools.read_report(report.text),
+        images=images,
+        references=choice.references,
+        grounder=tools.grounder,
+        reader_version=tools.reader_version,
+        settings_sha256=tools.settings_sha256,
+        created=now or report.issued or choice.frontals[0].acquired or tools.clock(),
+        notes=(*notes, *choice.notes, *(note for image in images for note in image.notes)),
+    )

@@ -1,0 +1,128 @@
+"""The composition root: the only module that names implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from plugin.doctor import Finding, archive, reports
+from plugin.errors import InputError, TransientError
+from plugin.flow import Edges, Tools, identity_of, process
+from plugin.identity import derived_id
+from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore
+from plugin.results import ResultFolder
+from plugin.service.parts import Check, Services
+from plugin.settings import Settings, archive_headers, bearer
+from plugin.values import StudyRef
+
+
+def make_grounder(folder: Path | None, *, threads: int | None) -> Grounder:
+    """The model: the shipped one, or a site's from *folder*.
+
+    Raises
+    ------
+    InputError
+        If its weights are missing, damaged, or not those of their manifest.
+    """
+    from model.grounder import load_grounder
+    from model.weights import WeightsError
+
+    try:
+        return load_grounder(folder, threads=threads)
+    except WeightsError as error:
+        raise InputError(f"the model cannot be used: {error}; mend SIGHTLINE_MODEL_DIR, or unset it") from error
+
+
+def make_tools(settings: Settings) -> Tools:
+    """Reader and model, loaded."""
+    from nlp.reader import READER_VERSION, read_report
+
+    return Tools(
+        read_report=read_report,
+        reader_version=READER_VERSION,
+        grounder=make_grounder(settings.model_dir, threads=settings.threads),
+        max_frontals=settings.max_frontals,
+        settings_sha256=settings.results_sha256,
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def make_edges(settings: Settings) -> Edges:
+    """Archive, report store and results of the settings."""
+    return Edges(make_archive(settings), make_reports(settings), ResultFolder(settings.data_dir / "results"))
+
+
+def make_archive(settings: Settings) -> ImageArchive:
+    """The DICOMweb server of the settings, or their folder."""
+    from plugin.archive import folder_archive, web_archive
+
+    if settings.archive_url is None:
+        settings.archive_dir.mkdir(parents=True, exist_ok=True)
+        return folder_archive((settings.archive_dir,), store_in=settings.archive_dir)
+    return web_archive(settings.archive_url, headers=archive_headers(settings), timeout_s=settings.timeout_s)
+
+
+def make_reports(settings: Settings) -> ReportStore:
+    """The FHIR server of the settings, or their folder."""
+    if settings.fhir_url is None:
+        from plugin.reports.folder import FolderReportStore
+
+        settings.reports_dir.mkdir(parents=True, exist_ok=True)
+        return FolderReportStore(settings.reports_dir, settings.data_dir / "fhir")
+    from plugin.reports.rest import FhirReportStore
+
+    return FhirReportStore(settings.fhir_url, headers=bearer(settings.fhir_token), timeout_s=settings.timeout_s)
+
+
+def make_queue(settings: Settings) -> JobQueue:
+    """The embedded queue."""
+    from plugin.queue import SqliteQueue
+
+    return SqliteQueue(settings.data_dir / "jobs.sqlite", max_attempts=settings.max_attempts)
+
+
+def make_services(settings: Settings, tools: Tools) -> Services:
+    """Everything the service's routes call."""
+    from plugin.dicom.pixels import radiograph_of
+
+    edges = make_edges(settings)
+
+    def ground(study: StudyRef) -> object:
+        root = (settings.public_url or "").rstrip("/")
+        page_url = f"{root}/studies/{study.study_instance_uid}/page" if root else None
+        return process(study, edges=edges, tools=tools, page_url=page_url)
+
+    def job_id(study: StudyRef) -> str:
+        identity = identity_of(study, edges.archive.describe(study))
+        reports = (f"{report.report_id} {report.version}" for report in edges.reports.find(identity))
+        weights = tools.grounder.card.weights_sha256
+        return derived_id("job", study.study_instance_uid, weights, tools.settings_sha256, *sorted(reports))
+
+    return Services(
+        queue=make_queue(settings),
+        results=edges.results,
+        ground=ground,
+        job_id=job_id,
+        grounder=tools.grounder,
+        read_report=tools.read_report,
+        read_dicom=radiograph_of,
+        checks=(
+            Check("archive", partial(demand, settings, archive)),
+            Check("reports", partial(demand, settings, reports)),
+        ),
+    )
+
+
+def demand(settings: Settings, check: Callable[[Settings], Finding]) -> None:
+    """Turn a doctor's finding into an error.
+
+    Raises
+    ------
+    TransientError
+        If all is not well.
+    """
+    found = check(settings)
+    if not found.ok:
+        raise TransientError(f"{found.what}: {found.detail}")
