@@ -25,7 +25,7 @@ class TwinImage:
     Parameters
     ----------
     pixels : float32 (rows, columns) in [0, 1]; bright is dense.
-    view : "PA", "AP" or "LL".
+    view : "PA", "AP", "LL" or "RL" (DICOM ViewPosition).
     masks : bool (rows, columns), one per finding of the study in order; empty for a lateral.
     pixel_mm : side of a pixel in the patient; on the detector it is *magnification* times as large.
     """
@@ -100,8 +100,10 @@ def _cropped(image: TwinImage, keep: Mask, rng: np.random.Generator) -> TwinImag
 def _again(image: TwinImage, rng: np.random.Generator) -> TwinImage:
     """The same patient in a second, AP exposure: a little larger, turned, moved, and with noise of its own."""
     size = image.pixels.shape[0]
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(1.0, 1.04))
-    matrix[:, 2] += rng.uniform(-0.012, 0.012, 2) * size
+    turned = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(1.0, 1.04))
+    moved_by = np.zeros((2, 3))
+    moved_by[:, 2] = rng.uniform(-0.012, 0.012, 2) * size
+    matrix = np.asarray(turned, np.float64) + moved_by
     moved = cv2.warpAffine(image.pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     noise = rng.standard_normal(moved.shape).astype(np.float32) * np.float32(0.006)
     pixels = np.clip(np.power(moved, np.float32(rng.uniform(0.9, 1.1))) + noise, 0, 1).astype(np.float32)
@@ -113,11 +115,15 @@ def _again(image: TwinImage, rng: np.random.Generator) -> TwinImage:
 
 
 def _lateral(size: int, rng: np.random.Generator) -> TwinImage:
-    return TwinImage(lateral(Canvas(size), rng), "LL", (), FIELD_CM * 10 / size)
+    own = int(rng.integers(2**31))
+    # The first draw of a lateral says which way it faces: the front on the viewer's right in a right lateral.
+    view = "RL" if np.random.Generator(np.random.PCG64(own)).random() < 0.5 else "LL"
+    pixels = lateral(Canvas(size), np.random.Generator(np.random.PCG64(own)))
+    return TwinImage(pixels, view, (), FIELD_CM * 10 / size)
 
 
 def _technique(images: list[TwinImage]) -> str:
-    views = {"PA": "PA", "AP": "AP", "LL": "lateral"}
+    views = {"PA": "PA", "AP": "AP", "LL": "lateral", "RL": "lateral"}
     named = " and ".join(dict.fromkeys(views[image.view] for image in images))
     plural = "s" if len(images) > 1 else ""
     return f"{named[0].upper()}{named[1:]} radiograph{plural} of the chest"

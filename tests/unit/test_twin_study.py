@@ -58,9 +58,9 @@ def test_frontals_carry_a_mask_per_finding_and_laterals_none(studies):
     for each in studies:
         for image in each.images:
             views.add(image.view)
-            assert len(image.masks) == (0 if image.view == "LL" else len(each.findings))
+            assert len(image.masks) == (0 if image.view in ("LL", "RL") else len(each.findings))
             assert all(mask.shape == image.pixels.shape and mask.any() for mask in image.masks)
-    assert views == {"PA", "AP", "LL"}
+    assert views == {"PA", "AP", "LL", "RL"}
 
 
 def test_images_are_portrait_and_landscape_and_cut_no_finding(studies):
