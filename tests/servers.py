@@ -25,6 +25,7 @@ DEBIAN = Path("/etc/debian_version")
 NEEDS_PROGRAMS = "needs Debian packages: "
 NEEDS_SHARED = "needs ../shared beside the checkout: "
 ORTHANC_PLUGINS = tuple(f"/usr/share/orthanc/plugins/libOrthanc{name}.so" for name in ("DicomWeb", "Gdcm", "Python"))
+SIGHTLINE = (sys.executable, "-c", "import sys; from plugin.cli import main; sys.exit(main())")
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--use-gl=angle",
@@ -156,13 +157,26 @@ def run_orthanc(
         try:
             # Another process may take the free port in between: one more try on another port.
             with server.http() as http:
-                ready = _wait_until_ready(http, "/system", process=process, timeout_s=30)
+                ready = _wait_until_ready(http, "/system", process=process, timeout_s=120)
             if ready:
                 yield server
                 return
         finally:
             _end(process)
     _not_ready(log)
+
+
+def sightline(*arguments: str) -> str:
+    """Run a command of this checkout's ``sightline`` to its end; what it printed. The test fails when it fails."""
+    answer = subprocess.run([*SIGHTLINE, *arguments], env=_environment(), capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def _environment() -> dict[str, str]:
+    """The environment without settings of Sightline, and with this checkout before anything installed."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
+    return inherited | {"PYTHONPATH": str(ROOT)}
 
 
 @contextmanager
@@ -176,16 +190,13 @@ def run_sightline(
     folder.mkdir(parents=True, exist_ok=True)
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / f"{name}.log"
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
-    environment = inherited | {
-        "PYTHONPATH": str(ROOT),
+    environment = _environment() | {
         "SIGHTLINE_DATA_DIR": str(folder / "data"),
         "SIGHTLINE_PORT": str(port),
         **{f"SIGHTLINE_{key.upper()}": value for key, value in (settings or {}).items()},
     }
-    command = [sys.executable, "-c", "import sys; from plugin.cli import main; sys.exit(main())", "serve"]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen([*SIGHTLINE, "serve"], cwd=folder, env=environment, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             if not _wait_until_ready(http, "/health/live", process=process, timeout_s=120):

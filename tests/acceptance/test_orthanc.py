@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,13 +18,13 @@ from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
-from servers import OrthancServer
+from servers import ROOT, OrthancServer, free_port, run_orthanc, run_sightline, sightline
 
 from model.values import Region
 from plugin.archive import web_archive
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report as structured_report
-from plugin.page.document import EvidenceDocument, PhrasePart, evidence_document
+from plugin.page.document import EvidenceDocument, PhrasePart, evidence_document, read_evidence
 
 pytestmark = pytest.mark.acceptance
 
@@ -100,3 +107,89 @@ def test_what_is_written_reads_back_from_orthanc_pixel_for_pixel(orthanc: Orthan
     assert report.SOPInstanceUID == dcmread(DicomBytesIO(written[-1])).SOPInstanceUID
     assert len(archive.describe(study)) == 1
     orthanc.reset()
+
+
+def synthetic_studies(folder: Path, *, seed: int, count: int) -> list[Path]:
+    """Folders of the synthetic twin: in each a study's .dcm files, its FHIR Bundle and the truth."""
+    sightline("synth", "--out", str(folder), "--seed", str(seed), "--count", str(count))
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def bundle_of(study: Path) -> bytes:
+    """The FHIR Bundle of a synthetic study."""
+    (bundle,) = (
+        content
+        for path in study.glob("*.json")
+        if json.loads(content := path.read_bytes()).get("resourceType") == "Bundle"
+    )
+    return bundle
+
+
+def stow(server: OrthancServer, study: Path) -> str:
+    """Store every DICOM file of a folder by STOW-RS; their study UID."""
+    datasets = [dcmread(path) for path in sorted(study.glob("*.dcm"))]
+    client_of(server).store_instances(datasets)
+    (study_instance_uid,) = {dataset.StudyInstanceUID for dataset in datasets}
+    return str(study_instance_uid)
+
+
+def everything_in(server: OrthancServer) -> dict[str, str]:
+    """The hash of each instance that Orthanc holds, by its SOP Instance UID."""
+    with server.http() as http:
+        instances = http.get("/instances?expand").raise_for_status().json()
+        return {
+            each["MainDicomTags"]["SOPInstanceUID"]: hashlib.sha256(
+                http.get(f"/instances/{each['ID']}/file").content
+            ).hexdigest()
+            for each in instances
+        }
+
+
+def eventually(condition: Callable[[], bool], *, told: Callable[[], Any], timeout_s: float = 180) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.2)
+
+
+def test_a_study_sent_to_orthanc_is_grounded_with_no_further_action(tmp_path: Path) -> None:
+    first, second = synthetic_studies(tmp_path / "studies", seed=11, count=2)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    for study in (first, second):
+        (reports / f"{study.name}.json").write_bytes(bundle_of(study))
+    port = free_port()
+    overrides = {
+        "PythonScript": str(ROOT / "orthanc" / "sightline.py"),
+        "Sightline": {"Url": f"http://127.0.0.1:{port}", "ReconcileSeconds": 1},
+    }
+    with run_orthanc(tmp_path / "storage", overrides=overrides, name="orthanc-whole-way") as server:
+        uids = [stow(server, first)]  # Sightline is not up yet
+        settings = {
+            "archive_url": server.dicomweb_url,
+            "archive_user": server.username,
+            "archive_password": server.password,
+            "reports_dir": str(reports),
+        }
+        with run_sightline(tmp_path / "sightline", port=port, settings=settings) as service:
+            uids.append(stow(server, second))
+            jobs = lambda: service.get("/jobs").json()  # noqa: E731 - told when it does not come about
+            eventually(lambda: [job["state"] for job in jobs()] == ["done", "done"], told=jobs)
+
+            for uid in uids:
+                evidence = read_evidence(service.get(f"/studies/{uid}/evidence").raise_for_status().content)
+                client = client_of(server)
+                assert_segmentations_show(evidence, instances_of(client, uid, SegmentationStorage))
+                (report,) = instances_of(client, uid, ComprehensiveSRStorage)
+                assert {phrase.text for phrase in evidence.phrases} <= set(phrases_said(report))
+
+            before = everything_in(server)
+            stow(server, first)
+            service.post("/studies", json={"study_instance_uid": uids[0]}).raise_for_status()
+            time.sleep(5)  # Orthanc calls a study stable after one second: a loop would have begun
+
+            assert everything_in(server) == before
+            assert len(jobs()) == 2
+            with server.http() as http:
+                status = http.get("/sightline/status").json()
+            assert (status["taken"], status["pending"], status["answering"]) == (2, 0, True)
