@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format arch clean
+.PHONY: help demo test check format arch clean eval-nlp
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make test          set up and run every test"
@@ -42,6 +42,9 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit
+
+eval-nlp: $(VENV)/run
+	$(BIN)/python -m nlp.evaluate --data ../shared/data/nlp --scorers ../shared/eval/nlp
 
 arch: $(VENV)/dev
 	$(BIN)/lint-imports

@@ -83,6 +83,12 @@ def concepts() -> dict[str, Named]:
     }
 
 
+def named(name: str) -> Named:
+    """The concept called *name*; one the lexicon does not know, from a site's own model, is text only and not lit."""
+    known = concepts().get(name)
+    return Named(Concept(name), "finding", (), groundable=False) if known is None else known
+
+
 @cache
 def digest() -> str:
     """SHA-256 of the three tables, hexadecimal: results are bound to it."""

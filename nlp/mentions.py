@@ -16,15 +16,20 @@ from nlp.sections import Part, sentences
 from nlp.spelling import respelled
 
 if TYPE_CHECKING:
+    from scispacy.abbreviation import AbbreviationDetector
     from spacy.language import Language
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
 
     from nlp.phrases import Section
 
 _GAP = 7
 _SLASH = r"(?<=[A-Za-z]{3})/(?=[A-Za-z]{3})"  # "scarring/atelectasis" is two findings
 _Gaps = dict[str, list[tuple[str, str, str]]]  # first part of a term with ~: (second part, kind, meaning)
+_Term = tuple[str, str, int, int]  # kind, meaning, first token, token after the last
 _SPANS = "lexicon"
+_BRACKETS = 40
+_DEFINITION = re.compile(r"\([A-Za-z]{0,3}[A-Z][A-Za-z]{1,6}\)")
+_DISEASES = frozenset(("DISEASE", "DISORDER", "FINDING", "PROBLEM"))
 _LONGEST = 20_000
 _BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "without", "although"))
 
@@ -58,15 +63,52 @@ class Sentence:
         return tuple(mention for mention in self.mentions if mention.kind in kinds)
 
 
-def read_sentences(copy: str) -> Iterator[Sentence]:
-    """Tokenize the reading copy and find the lexicon's terms, sentence by sentence."""
+def read_sentences(copy: str, site_model: str | None = None) -> Iterator[Sentence]:
+    """Tokenize the reading copy and find the lexicon's terms, sentence by sentence.
+
+    The entities of *site_model*, a spaCy model by name or folder, are added to the terms.
+    """
     pipeline, gaps = _pipeline()
     for parts in _stretches(sentences(copy)):
         first = parts[0].start
         doc = pipeline(copy[first : parts[-1].end])
         tokens = [(token.norm_, first + token.idx, len(token)) for token in doc]
         spans = [(span.label_, span.id_, span.start, span.end) for span in doc.spans[_SPANS]]
+        spans += _abbreviations(doc, spans)
+        if site_model is not None:
+            spans += _entities(doc, spans, site_model)
         yield from _cut(parts, tokens, spans, gaps)
+
+
+def _abbreviations(doc: Doc, spans: list[_Term]) -> list[_Term]:
+    """Later uses of abbreviations that the report itself defines: "ground glass opacity (GO)"."""
+    if not _DEFINITION.search(doc.text) or doc.text.count("(") > _BRACKETS:
+        return []
+    longest = sorted(spans, key=lambda term: term[3] - term[2])
+    ends = {end: (kind, meaning) for kind, meaning, _, end in longest if kind in ("finding", "device")}
+    found = {
+        (*ends[short._.long_form.end], short.start, short.end)
+        for short in _defined(doc)
+        if short._.long_form.end in ends and short.start > short._.long_form.end + 1
+    }
+    return sorted(found, key=lambda term: term[2:])
+
+
+def _entities(doc: Doc, spans: list[_Term], site_model: str) -> list[_Term]:
+    """A site model's entities: around a known finding they are its modifiers, diseases of their own are findings."""
+    found: list[_Term] = []
+    for entity in _load(site_model)(doc.text).ents:
+        span = doc.char_span(entity.start_char, entity.end_char, alignment_mode="expand")
+        if span is None:
+            continue
+        known = any(
+            start < span.end and span.start < end for kind, _, start, end in spans if kind in ("finding", "device")
+        )
+        if known:
+            found.append(("descriptor", "", span.start, span.end))
+        elif entity.label_ in _DISEASES:
+            found.append(("finding", span.text.lower(), span.start, span.end))
+    return found
 
 
 def _stretches(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -83,9 +125,7 @@ def _stretches(parts: Iterable[Part]) -> Iterator[list[Part]]:
         yield stretch
 
 
-def _cut(
-    parts: list[Part], tokens: list[tuple[str, int, int]], spans: list[tuple[str, str, int, int]], gaps: _Gaps
-) -> Iterator[Sentence]:
+def _cut(parts: list[Part], tokens: list[tuple[str, int, int]], spans: list[_Term], gaps: _Gaps) -> Iterator[Sentence]:
     """The sentences of one stretch with the tokens and terms that lie in each."""
     starts = [start for _, start, _ in tokens]
     spans = sorted(spans, key=lambda span: span[2])
@@ -111,7 +151,7 @@ def _cut(
         )
 
 
-def _mentions(words: tuple[str, ...], spans: list[tuple[str, str, int, int]], gaps: _Gaps) -> tuple[Mention, ...]:
+def _mentions(words: tuple[str, ...], spans: list[_Term], gaps: _Gaps) -> tuple[Mention, ...]:
     found = {Mention(kind, meaning, start, end, end - 1) for kind, meaning, start, end in spans if kind != "part"}
     parts = [(meaning, start, end) for kind, meaning, start, end in spans if kind == "part"]
     if parts:
@@ -161,6 +201,27 @@ def _pipeline() -> tuple[Language, _Gaps]:
     patterns, gaps = _patterns()
     ruler.add_patterns([{"label": kind, "id": meaning, "pattern": term} for kind, meaning, term in patterns])  # type: ignore[attr-defined]
     return pipeline, gaps
+
+
+def _defined(doc: Doc) -> list[Span]:
+    with warnings.catch_warnings():  # its matcher warns when the text defines nothing
+        warnings.simplefilter("ignore", UserWarning)
+        return list(_detector()(doc)._.abbreviations)
+
+
+@cache
+def _detector() -> AbbreviationDetector:
+    from scispacy.abbreviation import AbbreviationDetector
+
+    return AbbreviationDetector(_pipeline()[0])
+
+
+@cache
+def _load(site_model: str) -> Language:
+    with without_torch():
+        import spacy
+
+        return spacy.load(site_model)
 
 
 def _respell(doc: Doc) -> Doc:

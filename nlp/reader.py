@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from nlp.assertion import assertion_of, cues_of
 from nlp.language import language_of
-from nlp.lexicon import concepts, digest
+from nlp.lexicon import concepts, digest, named
 from nlp.measurements import measurements
 from nlp.mentions import Sentence, read_sentences
 from nlp.phrases import Assertion, Change, Measurement, Phrase, Reading, Section
@@ -33,30 +33,41 @@ def _version() -> str:
 READER_VERSION = _version()
 
 
-def find_phrases(text: str) -> tuple[Phrase, ...]:
+def find_phrases(text: str, site_model: str | None = None) -> tuple[Phrase, ...]:
     """The finding phrases of a report in any layout, in order of their start.
 
     Offsets refer to *text* exactly as given. A text that is not English gives none.
     """
-    return read_report(text).phrases
+    return read_report(text, site_model).phrases
 
 
-def read_report(text: str) -> Reading:
-    """The finding phrases of *text*, its language, and what the reader of the result should know."""
+def read_report(text: str, site_model: str | None = None) -> Reading:
+    """The finding phrases of *text*, its language, and what the reader of the result should know.
+
+    Parameters
+    ----------
+    site_model : name or folder of a spaCy model that the site has installed (``en_core_sci_sm`` ...); its entities
+        widen the phrases and add findings that the lexicon does not know.
+
+    Raises
+    ------
+    OSError
+        If *site_model* is not installed.
+    """
     copy = reading_copy(text)
     language = language_of(copy)
     if language != "en":
         return Reading((), language, ("the text is not English; nothing was read",))
-    phrases = with_repeats(tuple(_phrases(text, copy)))
+    phrases = with_repeats(tuple(_phrases(text, copy, site_model)))
     disputes = contradictions(phrases)
     notes = ("the report contradicts itself about a finding; see the contradictions",) if disputes else ()
     return Reading(phrases, language, notes, disputes)
 
 
-def _phrases(text: str, copy: str) -> Iterator[Phrase]:
+def _phrases(text: str, copy: str, site_model: str | None) -> Iterator[Phrase]:
     to_utf16 = utf16_offsets(text)
     last: Span | None = None
-    for sentence in read_sentences(copy):
+    for sentence in read_sentences(copy, site_model):
         spans = referred(sentence, spans_of(sentence), last)
         last = next((span for span in reversed(spans) if not placeless(span)), last)
         if spans:
@@ -75,20 +86,20 @@ def _of_sentence(
         reason = _reason(assertion, sentence.section, span)
         if reason is None:
             lit[index] = (start, end)
-        named = concepts()[span.head.meaning]
+        concept = named(span.head.meaning)
         yield Phrase(
             text=text[start:end],
             start=start,
             end=end,
             start_utf16=to_utf16(start),
             end_utf16=to_utf16(end),
-            finding=named.concept,
+            finding=concept.concept,
             assertion=assertion,
             section=sentence.section,
             groundable=reason is None,
             not_groundable_reason=reason,
             laterality=span.laterality,
-            sites=tuple(concepts()[name].concept for name in span.sites or named.sites),
+            sites=tuple(concepts()[name].concept for name in span.sites or concept.sites),
             severity=span.severity,
             degree=span.degree,
             change=span.change,
@@ -111,7 +122,7 @@ def _reason(assertion: Assertion, section: Section, span: Span) -> str | None:
         return "the report says that it is gone" if span.change is Change.RESOLVED else "the report says it is absent"
     if span.sites and not any(concepts()[name].groundable for name in span.sites):
         return "it lies outside the chest"
-    return None if concepts()[span.head.meaning].groundable else "it has no region on a chest radiograph"
+    return None if named(span.head.meaning).groundable else "it has no region of its own on a chest radiograph"
 
 
 def _sizes(copy: str, sentence: Sentence, spans: tuple[Span, ...]) -> dict[int, tuple[Measurement, ...]]:

@@ -35,6 +35,9 @@ _PLACEHOLDER = re.compile(
     r"\[\*\*[^\[\]\n]{0,80}\*\*\]|_{2,}|<[A-Z][A-Z _-]{1,30}\d{0,4}>|\b[Xx]{3,}(?![a-zA-Z])|\[[A-Z][A-Z _-]{2,30}\]"
 )
 _HYPHEN = re.compile(r"(?<=[A-Za-z])-(?=[A-Za-z])")
+_PUNCTUATION_RUN = re.compile(r"([^\w\s])\1{3,}")  # the tokenizer is slow on endless ones
+_ENDLESS = re.compile(r"\S{200,}")
+_NO_WORD = re.compile(r"\W|\w{60,}")
 _GLUED_STOP = re.compile(r"(?<=[a-z]{2})\.(?=[A-Za-z]{2})")
 
 
@@ -49,6 +52,8 @@ def reading_copy(text: str) -> str:
     copy = _TAG.sub(_blank, copy)
     copy = _PLACEHOLDER.sub(lambda match: "X" * len(match[0]), copy)
     copy = _ENTITY.sub(lambda match: _ENTITY_MEANING.get(match[0], " ").ljust(len(match[0])), copy)
+    copy = _PUNCTUATION_RUN.sub(lambda match: match[1].ljust(len(match[0])), copy)
+    copy = _ENDLESS.sub(lambda match: _NO_WORD.sub(_blank, match[0]), copy)
     copy = _HYPHEN.sub(" ", copy)
     return _GLUED_STOP.sub("\v", copy)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from nlp.lexicon import concepts
+from nlp.lexicon import named
 from nlp.mentions import Mention, Sentence
 from nlp.phrases import Change, Laterality, Severity
 
@@ -357,10 +357,10 @@ def placeless(span: Span) -> bool:
 
 def family(span: Span) -> str:
     """Findings of one family can share a place: those of lungs and pleura, those of the spine, devices."""
-    named = concepts()[span.head.meaning]
-    if named.kind == "device":
+    concept = named(span.head.meaning)
+    if concept.kind == "device":
         return "device"
-    return "chest" if not named.sites or _CHEST.intersection(named.sites) else named.sites[0]
+    return "chest" if not concept.sites or _CHEST.intersection(concept.sites) else concept.sites[0]
 
 
 _LIST_WORDS = tuple((word,) for word in (*sorted(_AND_OR), "versus", "vs", ","))
