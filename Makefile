@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format arch clean eval-nlp
+.PHONY: help demo test check format arch train picture eval-nlp clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make test          set up and run every test"
@@ -55,7 +55,15 @@ format: $(VENV)/dev
 
 test: $(VENV)/dev
 	tests/install-debian-packages
+	tests/install-npm-packages
 	$(BIN)/pytest --cov --cov-report=term
+
+train: $(VENV)/run  # the shipped weights again; LUNGS= folder of the Hannover films, if at hand
+	$(BIN)/python -m model.train --cache $(OUT)/twin --out model/weights $(if $(LUNGS),--lungs $(LUNGS))
+
+picture: $(VENV)/dev  # the README's picture; needs Chromium
+	@$(BIN)/sightline demo --out $(OUT)
+	$(BIN)/python docs/picture.py $$(ls -t $(OUT)/results/*/*/evidence.html | head -1) docs/hover.png
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info $(OUT)

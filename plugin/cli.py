@@ -110,3 +110,7 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 _COMMANDS = {"ground": _ground, "demo": _demo, "synth": _synth, "serve": _serve, "doctor": _doctor}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
