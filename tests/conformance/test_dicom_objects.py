@@ -16,7 +16,6 @@ from evidence import make_evidence, make_header, make_lateral, make_radiograph, 
 from plugin.dicom.pixels import radiograph_of
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report
-from plugin.errors import InputError
 from plugin.values import Evidence, Radiograph
 
 pytestmark = pytest.mark.acceptance
@@ -149,21 +148,15 @@ def test_pixelmed_finds_no_error_in_the_report(tmp_path: Path, require: Callable
 
 
 @pytest.mark.slow
-def test_what_is_written_about_real_radiographs_has_no_error(
-    shared: Path, tmp_path: Path, require: Callable[..., None]
+@pytest.mark.parametrize("name", ["dx_image.dcm", "RG1_J2KI.dcm", "RG3_J2KR.dcm", "Fake_MONOHR1.dcm", "chrH31.dcm"])
+def test_what_is_written_about_a_real_image_has_no_error(
+    name: str, shared: Path, tmp_path: Path, require: Callable[..., None]
 ) -> None:
     require("dciodvfy")
-    seen = 0
+    (path,) = (shared / "data" / "dicom" / "files").rglob(name)
 
-    for path in sorted((shared / "data" / "dicom" / "files").rglob("*.dcm")):
-        try:
-            radiograph = radiograph_of(path.read_bytes())
-        except InputError:
-            continue  # what is refused, and why, is the readers' concern
-        evidence = make_evidence(radiograph)
-        segs, reports = _write(evidence, tmp_path)
-        complaints = [line for file in (*segs, *reports) for line in _complaints(_run("dciodvfy", file))]
-        assert [line for line in complaints if line.startswith("Error")] == [], path.name
-        seen += 1
+    segs, reports = _write(make_evidence(radiograph_of(path.read_bytes())), tmp_path)
 
-    assert seen >= 10
+    # Warnings are the source's own: a name in its retired form, an attribute that a DICOMDIR would need.
+    complaints = [line for file in (*segs, *reports) for line in _complaints(_run("dciodvfy", file))]
+    assert [line for line in complaints if line.startswith("Error")] == []
