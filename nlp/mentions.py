@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from nlp.lean import without_torch
@@ -71,12 +72,13 @@ def read_sentences(copy: str, site_model: str | None = None) -> Iterator[Sentenc
     pipeline, gaps = _pipeline()
     for parts in _stretches(sentences(copy)):
         first = parts[0].start
-        doc = pipeline(copy[first : parts[-1].end])
-        tokens = [(token.norm_, first + token.idx, len(token)) for token in doc]
+        text = copy[first : parts[-1].end]
+        doc, starts = _without_blanks(pipeline, text)
+        tokens = [(token.norm_, first + start, len(token)) for token, start in zip(doc, starts, strict=True)]
         spans = [(span.label_, span.id_, span.start, span.end) for span in doc.spans[_SPANS]]
         spans += _abbreviations(doc, spans)
         if site_model is not None:
-            spans += _entities(doc, spans, site_model)
+            spans += _entities(text, starts, spans=spans, site_model=site_model)
         yield from _cut(parts, tokens, spans, gaps)
 
 
@@ -94,21 +96,29 @@ def _abbreviations(doc: Doc, spans: list[_Term]) -> list[_Term]:
     return sorted(found, key=lambda term: term[2:])
 
 
-def _entities(doc: Doc, spans: list[_Term], site_model: str) -> list[_Term]:
+def _entities(text: str, starts: list[int], *, spans: list[_Term], site_model: str) -> list[_Term]:
     """A site model's entities: around a known finding they are its modifiers, diseases of their own are findings."""
     found: list[_Term] = []
-    for entity in _load(site_model)(doc.text).ents:
-        span = doc.char_span(entity.start_char, entity.end_char, alignment_mode="expand")
-        if span is None:
+    for entity in _load(site_model)(text).ents:
+        first, last = bisect_right(starts, entity.start_char) - 1, bisect_left(starts, entity.end_char)
+        if first < 0:
             continue
-        known = any(
-            start < span.end and span.start < end for kind, _, start, end in spans if kind in ("finding", "device")
-        )
-        if known:
-            found.append(("descriptor", "", span.start, span.end))
+        heads = (term for term in spans if term[0] in ("finding", "device"))
+        if any(start < last and first < end for _, _, start, end in heads):
+            found.append(("descriptor", "", first, last))
         elif entity.label_ in _DISEASES:
-            found.append(("finding", span.text.lower(), span.start, span.end))
+            found.append(("finding", entity.text.lower(), first, last))
     return found
+
+
+def _without_blanks(pipeline: Language, text: str) -> tuple[Doc, list[int]]:
+    """The words of *text* without the blanks, which would part a term that wraps, and where each word begins."""
+    from spacy.tokens import Doc
+
+    kept = [token for token in pipeline.make_doc(text) if not token.is_space]
+    spaces = [one.idx + len(one) < two.idx for one, two in pairwise(kept)]
+    doc = Doc(pipeline.vocab, words=[token.text for token in kept], spaces=[*spaces, False][: len(kept)])
+    return pipeline(doc), [token.idx for token in kept]
 
 
 def _stretches(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -132,20 +142,19 @@ def _cut(parts: list[Part], tokens: list[tuple[str, int, int]], spans: list[_Ter
     begins = [span[2] for span in spans]
     for part in parts:
         low, high = bisect_left(starts, part.start), bisect_left(starts, part.end)
-        kept = [index for index in range(low, high) if not tokens[index][0].isspace()]
-        if not kept:
+        if low == high:
             continue
-        place = {index: position for position, index in enumerate(kept)}
         inside = [
-            (kind, meaning, place[start], place[end - 1] + 1)
+            (kind, meaning, start - low, end - low)
             for kind, meaning, start, end in spans[bisect_left(begins, low) : bisect_left(begins, high)]
-            if end <= high and start in place and end - 1 in place
+            if end <= high
         ]
-        words = tuple(tokens[index][0] for index in kept)
+        kept = tokens[low:high]
+        words = tuple(norm for norm, _, _ in kept)
         yield Sentence(
             words,
-            tuple(tokens[index][1] for index in kept),
-            tuple(tokens[index][1] + tokens[index][2] for index in kept),
+            tuple(start for _, start, _ in kept),
+            tuple(start + length for _, start, length in kept),
             part.section,
             _mentions(words, inside, gaps),
         )
@@ -192,14 +201,14 @@ def _pipeline() -> tuple[Language, _Gaps]:
         infix = tokenizer.infix_finditer.__self__.pattern
         tokenizer.infix_finditer = re.compile(rf"{infix}|{_SLASH}").finditer
     pipeline.tokenizer = tokenizer
-    Language.component("sightline_spelling", func=_respell)
-    pipeline.add_pipe("sightline_spelling")
     ruler = pipeline.add_pipe(
         "span_ruler",
         config={"phrase_matcher_attr": "NORM", "spans_key": _SPANS, "spans_filter": None},
     )
     patterns, gaps = _patterns()
     ruler.add_patterns([{"label": kind, "id": meaning, "pattern": term} for kind, meaning, term in patterns])  # type: ignore[attr-defined]
+    Language.component("sightline_spelling", func=_respell)
+    pipeline.add_pipe("sightline_spelling", first=True)
     return pipeline, gaps
 
 

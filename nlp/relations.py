@@ -17,6 +17,7 @@ _ALIKE = (
     frozenset(("degenerative change", "osteophyte")),
 )
 _UNSPECIFIC = frozenset(("lung", "pleura", "interstitium", "heart", "mediastinum", "aorta"))
+_WINDOW = 150  # phrases compared with one another: far more than one exam has
 _CLAIMED = (Assertion.AFFIRMED, Assertion.PROBABLE)
 
 
@@ -59,7 +60,7 @@ def with_repeats(phrases: Sequence[Phrase]) -> tuple[Phrase, ...]:
     related: list[Phrase] = []
     for phrase in phrases:
         if phrase.groundable and phrase.shares_region_with is None and phrase.section is Section.IMPRESSION:
-            earlier = [other for other in related if _repeats(phrase, other)]
+            earlier = [other for other in related[-_WINDOW:] if _repeats(phrase, other)]
             same = [other for other in earlier if other.laterality == phrase.laterality] or earlier
             if len({other.laterality for other in same}) == 1:
                 phrase = replace(phrase, shares_region_with=(same[0].start, same[0].end))  # noqa: PLW2901 (replaced, not mutated)
@@ -97,10 +98,10 @@ def contradictions(phrases: Sequence[Phrase]) -> tuple[Contradiction, ...]:
 
 
 def _claims(phrases: Sequence[Phrase]) -> Iterable[Contradiction]:
-    for denied in phrases:
+    for index, denied in enumerate(phrases):
         if denied.assertion is not Assertion.NEGATED or denied.change is Change.RESOLVED or _qualified(denied):
             continue
-        for stated in phrases:
+        for stated in phrases[max(0, index - _WINDOW) : index + _WINDOW]:
             if (
                 stated.assertion in _CLAIMED
                 and stated.finding == denied.finding
@@ -118,10 +119,11 @@ def _qualified(phrase: Phrase) -> bool:
 
 
 def _sides(phrases: Sequence[Phrase]) -> Iterable[Contradiction]:
-    for later in phrases:
+    for index, later in enumerate(phrases):
         if later.section is not Section.IMPRESSION or later.assertion not in _CLAIMED:
             continue
-        earlier = [p for p in phrases if p.section is Section.FINDINGS and p.assertion in _CLAIMED and _alike(p, later)]
+        before = phrases[max(0, index - _WINDOW) : index]
+        earlier = [p for p in before if p.section is Section.FINDINGS and p.assertion in _CLAIMED and _alike(p, later)]
         if earlier and all(_opposite(other.laterality, later.laterality) for other in earlier):
             yield Contradiction((earlier[0].start, earlier[0].end), (later.start, later.end), "side")
 

@@ -65,7 +65,6 @@ _PLURAL_PAIRS = frozenset(
         "bases",
         "basilar",
         "basal",
-        "apical",
         "diaphragms",
         "apices",
         "hila",
@@ -76,6 +75,13 @@ _PLURAL_PAIRS = frozenset(
         "lower lobes",
         "upper lobes",
     )
+)
+_BOTH_TOPS = (
+    ("apical", "scarring"),
+    ("apical", "scars"),
+    ("apical", "thickening"),
+    ("apical", "pleural"),
+    ("apical", "capping"),
 )
 _LOBES = frozenset(("upper lobe", "middle lobe", "lower lobe"))
 _CHEST = frozenset(("lung", "pleura", "costophrenic angle", "hilum"))
@@ -111,8 +117,17 @@ def spans_of(sentence: Sentence) -> tuple[Span, ...]:
         following = heads[index + 1].start if index + 1 < len(heads) else len(sentence.words)
         start = _extend_left(sentence, head, modifier, previous)
         previous = _extend_right(sentence, head, modifier=modifier, places=places, limit=following)
-        spans.append(_read(sentence, head, start, previous))
+        span = _read(sentence, head, start, previous)
+        spans.append(replace(span, start=_after_change(sentence, head, start)))
     return tuple(_share(sentence, _with_loose_words(sentence, spans)))
+
+
+def _after_change(sentence: Sentence, head: Mention, start: int) -> int:
+    """The start of the phrase without the change that opens it: "new" and "stable" are read but not quoted."""
+    changes = {mention.start: mention.end for mention in sentence.of("change")}
+    while start in changes and changes[start] <= head.start:
+        start = changes[start]
+    return start
 
 
 def _heads(sentence: Sentence) -> list[Mention]:
@@ -197,8 +212,15 @@ def _extend_right(
         place = _place_end(words, begin, modifier=modifier, places=places, limit=limit)
         if place is None or (apposed and words[place : place + 1] in _PREDICATES):
             break
+        if place == limit < len(words):
+            return _before_joiner(words, begin, place)
         end = place
     return end
+
+
+def _before_joiner(words: tuple[str, ...], begin: int, end: int) -> int:
+    """The end of a place that runs into the next finding: "in the right lung and left | effusion" ends before "and"."""
+    return next((index for index in reversed(range(begin + 1, end)) if words[index] in _AND_OR), end)
 
 
 def _place_end(
@@ -269,7 +291,7 @@ def _side(sentence: Sentence, mentions: Collection[Mention], tokens: Collection[
         return Laterality.BILATERAL
     if sides:
         return Laterality(sides[0])
-    return Laterality.BILATERAL if any(_is_pair(sentence, mention) for mention in mentions) else None
+    return Laterality.BILATERAL if any(_is_pair(sentence, site) for site in _of_kind(mentions, "site")) else None
 
 
 def _is_pair(sentence: Sentence, mention: Mention) -> bool:
@@ -277,6 +299,7 @@ def _is_pair(sentence: Sentence, mention: Mention) -> bool:
     return mention.kind == "site" and (
         sentence.words[mention.end - 1] in _PLURAL_PAIRS
         or " ".join(sentence.words[mention.start : mention.end]) in _PLURAL_PAIRS
+        or sentence.words[mention.end - 1 : mention.end + 1] in _BOTH_TOPS
     )
 
 
