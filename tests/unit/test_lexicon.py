@@ -94,3 +94,15 @@ def test_importing_the_values_loads_neither_spacy_nor_torch() -> None:
 
 def test_the_digest_is_a_sha256() -> None:
     assert len(digest()) == 64
+
+
+def test_reading_asks_nothing_of_the_network() -> None:
+    program = (
+        "import socket\n"
+        "def refuse(*_, **__): raise SystemExit('network')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        f"from nlp.reader import find_phrases; print(len(find_phrases({REPORT!r})))"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert answer.strip() == "5"
