@@ -14,9 +14,13 @@ Mask = npt.NDArray[np.bool_]
 
 # Share of the square that a lung covers at least; the smallest outlined lung of the Hannover films covers 3 %.
 _SMALLEST_LUNG = 0.012
-_UPPER = frozenset({"upper lobe", "apex", "upper lung", "upper lung zone", "apical"})
-_MIDDLE = frozenset({"mid lung", "middle lobe", "hilum", "perihilar region", "mid lung zone", "lingula"})
-_LOWER = frozenset({"lower lobe", "lung base", "costophrenic angle", "lower lung", "lower lung zone", "retrocardiac"})
+#: Sites within the lungs, by the third they lie in; the first name of each third is the one that the network learnt.
+THIRDS = (
+    ("upper lobe", "upper lung zone", "apex"),
+    ("mid lung", "mid lung zone", "middle lobe", "lingula", "hilum"),
+    ("lower lobe", "lower lung zone", "lung base", "costophrenic angle", "cardiophrenic angle", "retrocardiac region"),
+)
+_IN_LUNGS = frozenset({"lung", "lobe", "pleura", "fissure", "interstitium", "subpleural region"}).union(*THIRDS)
 #: Findings that lie outside the lungs as outlined: of the heart, the midline, and devices.
 NOT_IN_LUNG = frozenset({"cardiomegaly", "pacemaker", "central venous line", "endotracheal tube"})
 
@@ -76,9 +80,10 @@ def field_of(lungs: Lungs, query: Query) -> Mask:
 
 
 def named_area(lungs: Lungs, query: Query) -> Mask | None:
-    """The part of the lungs that *query* names, or None when it names neither side nor zone."""
-    zone = _zone(query)
-    if query.finding in NOT_IN_LUNG or (query.side is None and zone is None):
+    """The part of the lungs that *query* names, or None when it names neither side nor third, or lies elsewhere."""
+    zone = third_of(query)
+    elsewhere = query.finding in NOT_IN_LUNG or not query.sites or not _IN_LUNGS.issuperset(query.sites)
+    if elsewhere or (query.side is None and zone is None):
         return None
     chosen = (
         [lungs.right] if query.side == "right" else [lungs.left] if query.side == "left" else [lungs.right, lungs.left]
@@ -94,13 +99,10 @@ def named_area(lungs: Lungs, query: Query) -> Mask | None:
     return area
 
 
-def _zone(query: Query) -> int | None:
-    """0, 1, 2 for the upper, middle and lower third, or None."""
-    for site in (*query.sites, *(("lung base",) if query.finding == "pleural effusion" else ())):
-        for number, names in enumerate((_UPPER, _MIDDLE, _LOWER)):
-            if site.lower() in names:
-                return number
-    return None
+def third_of(query: Query) -> int | None:
+    """0, 1, 2 for the upper, middle and lower third of the lung, or None when *query* names none."""
+    sites = (*query.sites, *(("lung base",) if query.finding == "pleural effusion" else ()))
+    return next((number for site in sites for number, names in enumerate(THIRDS) if site in names), None)
 
 
 def _hull(mask: Mask) -> Mask:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.anatomy import Lungs, field_of, lungs_of, named_area
+from model.anatomy import THIRDS, Lungs, field_of, lungs_of, named_area, third_of
 from model.geometry import Letterbox, Orientation, letterbox_of
 from model.network import VIEWS, Encoded, GroundingNetwork
 from model.regions import regions_of
@@ -37,8 +38,24 @@ LEARNT = frozenset(
         "pulmonary nodule",
     }
 )
-#: Findings that look like one that was learnt.
-ALIKE = {"pneumonia": "consolidation", "infiltrate": "opacity", "airspace disease": "opacity", "infection": "opacity"}
+#: Findings of the lexicon that look like one that was learnt.
+ALIKE = {
+    "PICC": "central venous line",
+    "airspace disease": "opacity",
+    "aspiration": "consolidation",
+    "blunted costophrenic angle": "pleural effusion",
+    "calcified nodule": "pulmonary nodule",
+    "density": "opacity",
+    "granuloma": "pulmonary nodule",
+    "ground glass opacity": "opacity",
+    "implantable defibrillator": "pacemaker",
+    "infiltrate": "opacity",
+    "nodular opacity": "pulmonary nodule",
+    "pacemaker lead": "pacemaker",
+    "plate-like atelectasis": "atelectasis",
+    "pneumonia": "consolidation",
+    "pulmonary infection": "consolidation",
+}
 NO_LUNGS = "the two lungs of a frontal chest were not found in the image"
 
 
@@ -123,9 +140,7 @@ class TorchGrounder:
 
     def _phrase(self, query: Query) -> torch.Tensor:
         if query not in self._phrases:
-            finding = _learnt_as(query.finding) or query.finding
-            asked = Query(query.text, finding, query.side, query.sites)
-            tokens = torch.tensor(tokens_of(asked, self._network.config.buckets))
+            tokens = torch.tensor(tokens_of(_as_learnt(query), self._network.config.buckets))
             self._phrases[query] = self._network.phrase(tokens, torch.tensor([0]))[0]
         return self._phrases[query]
 
@@ -134,6 +149,13 @@ def _learnt_as(finding: str) -> str | None:
     """The name under which the network learnt *finding*, or None."""
     name = ALIKE.get(finding, finding)
     return name if name in LEARNT else None
+
+
+def _as_learnt(query: Query) -> Query:
+    """*query* in the names that the network learnt."""
+    third = third_of(query)
+    sites = () if third is None else (THIRDS[third][0],)
+    return replace(query, finding=_learnt_as(query.finding) or query.finding, sites=sites)
 
 
 def load_grounder(folder: Path | None = None, *, threads: int | None = None) -> TorchGrounder:

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="ground an example study on this machine alone")
     demo.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for example and results")
-    demo.add_argument("--seed", type=int, default=7, help="which example")
+    demo.add_argument("--seed", type=int, default=18, help="which example")
     demo.add_argument("--serve", action="store_true", help="serve the page on 127.0.0.1 afterwards")
     demo.add_argument("--port", type=int, default=8042, help="port to serve on; 0 picks a free one")
 

@@ -27,8 +27,10 @@ def print_evidence(evidence: Evidence, written: tuple[Path, ...], *, console: Co
     console.print(table)
     for warning in evidence.warnings:
         console.print(f"Note: {warning}", markup=False)
+    for folder in dict.fromkeys(path.parent for path in written):
+        console.print(f"Written to {folder}", soft_wrap=True, markup=False, highlight=False)
     for path in written:
-        console.print(f"{path.stat().st_size:>10,} B  {path}", markup=False, highlight=False)
+        console.print(f"{path.stat().st_size:>11,} bytes  {path.name}", markup=False, highlight=False)
 
 
 def rows_of(grounded: GroundedPhrase, *, images: int) -> list[tuple[str, str]]:

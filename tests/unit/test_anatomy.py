@@ -72,8 +72,8 @@ def test_a_finding_of_the_lungs_stays_near_them_and_a_device_may_be_anywhere():
         (ask("opacity", "right", "upper lobe"), (14, 18), (45, 18)),
         (ask("opacity", "left", "lower lobe"), (45, 46), (14, 46)),
         (ask("opacity", None, "mid lung"), (30, 18), (14, 18)),
-        (ask("pleural effusion", "left"), (46, 46), (14, 46)),
-        (ask("fibrosis", "right"), (14, 18), (14, 46)),
+        (ask("pleural effusion", "left", "pleura"), (46, 46), (14, 46)),
+        (ask("fibrosis", "right", "lung"), (14, 18), (14, 46)),
     ],
 )
 def test_the_named_area_is_the_part_of_the_lung_that_the_words_name(query, inside, outside):
@@ -83,6 +83,16 @@ def test_the_named_area_is_the_part_of_the_lung_that_the_words_name(query, insid
     assert not area[outside]
 
 
-@pytest.mark.parametrize("query", [ask("opacity"), ask("cardiomegaly"), ask("pacemaker", "left")])
+@pytest.mark.parametrize(
+    "query",
+    [
+        ask("opacity", None, "lung"),
+        ask("cardiomegaly", None, "heart"),
+        ask("pacemaker", "left"),
+        ask("fracture", "right", "rib"),
+        ask("dislocation", "left", "shoulder"),
+        ask("calcification", "left", "lung", "breast"),
+    ],
+)
 def test_words_that_name_no_part_of_the_lung_have_no_area(query):
     assert named_area(lungs(), query) is None

@@ -1,4 +1,6 @@
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 
 from model.config import Config
 from model.geometry import UPRIGHT, Orientation
-from model.grounder import NO_LUNGS, TorchGrounder, load_grounder
+from model.grounder import ALIKE, LEARNT, NO_LUNGS, TorchGrounder, load_grounder
 from model.network import seeded_network
 from model.values import Query, State, View
 from model.weights import FILE_NAME, WeightsError, save_weights
@@ -14,7 +16,7 @@ from model.words import tokens_of
 
 TINY = Config(size=64, widths=(8, 8, 8, 8, 8), pyramid=8, embedding=8, buckets=128)
 FIGURES = {"threshold": 0.5, "presence_threshold": 0.5, "dice": 0.0}
-EFFUSION = Query("left pleural effusion", "pleural effusion", "left")
+EFFUSION = Query("left pleural effusion", "pleural effusion", "left", ("pleura",))
 
 
 def chest(network, *, logit=9.0):
@@ -145,7 +147,7 @@ def test_a_finding_that_is_not_seen_and_not_placed_is_not_found(seeing):
 
 def test_a_finding_the_model_never_learnt_is_never_claimed(seeing):
     placed, unplaced = seeing(9.0).ground(
-        PIXELS, UPRIGHT, (Query("right fibrosis", "fibrosis", "right"), Query("fibrosis", "fibrosis"))
+        PIXELS, UPRIGHT, (Query("right fibrosis", "fibrosis", "right", ("lung",)), Query("fibrosis", "fibrosis"))
     )
 
     assert (placed.state, placed.probability) == (State.REGION_ONLY, 0.0)
@@ -164,6 +166,14 @@ def test_a_picture_is_called_frontal_only_when_both_lungs_are_there(weights, see
 
     assert load_grounder(weights).view(PIXELS, UPRIGHT) is not View.FRONTAL
     assert views <= set(View)
+
+
+def test_every_finding_the_model_claims_is_a_name_of_the_reader():
+    reader = Path(__file__).parents[2] / "nlp" / "lexicon.csv"
+    names = {row["concept"] for row in csv.DictReader(reader.read_text(encoding="utf-8").splitlines())}
+
+    assert names >= LEARNT | ALIKE.keys()
+    assert set(ALIKE.values()) <= LEARNT
 
 
 def test_words_are_tokens_in_any_order_and_numbers_are_alike():
