@@ -52,11 +52,23 @@ def dice(one: Mask, other: Mask) -> float:
 
 
 def right_side(lit: Mask, truth: Mask) -> bool:
-    """Whether the centre of what is lit lies in the same half of the image as the centre of the truth."""
+    """Whether *lit* is on the side of the image where *truth* is.
+
+    A truth of one side, with four fifths of its area in one half of the image, wants most of the light there; one that
+    lies on both sides, or across the middle, wants light on it.
+    """
     if not lit.any():
         return False
-    middle = truth.shape[1] / 2
-    return bool((np.argwhere(lit)[:, 1].mean() < middle) == (np.argwhere(truth)[:, 1].mean() < middle))
+    there, shown = _halves(truth), _halves(lit)
+    if max(there) < 0.8:
+        return bool((lit & truth).any())
+    return shown[there.index(max(there))] > 0.5
+
+
+def _halves(mask: Mask) -> tuple[float, float]:
+    """Shares of the area in the left and the right half of the image."""
+    middle, total = mask.shape[1] // 2, mask.sum()
+    return float(mask[:, :middle].sum() / total), float(mask[:, middle:].sum() / total)
 
 
 def auc(present: list[float], missing: list[float]) -> float:
@@ -90,7 +102,7 @@ def box_cases(grounder: TorchGrounder, file: Path) -> Iterator[Case]:
         for left, top, width, height in row["boxes"]:
             truth[round(top) : round(top + height), round(left) : round(left + width)] = True
         side = next((side for side in ("left", "right") if side in row["phrase"].split()), None)
-        query = Query(row["phrase"], _finding(row), side)
+        query = Query(row["phrase"], _finding(row), side, ("lung",))  # as the report reader gives it
         yield Case(query, truth, grounder.ground(pixels, UPRIGHT, (query,))[0])
 
 

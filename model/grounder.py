@@ -55,6 +55,7 @@ ALIKE = {
     "plate-like atelectasis": "atelectasis",
     "pneumonia": "consolidation",
     "pulmonary infection": "consolidation",
+    "pulmonary vascular congestion": "pulmonary edema",
 }
 NO_LUNGS = "the two lungs of a frontal chest were not found in the image"
 

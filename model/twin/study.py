@@ -47,6 +47,11 @@ class TwinStudy:
     report: TwinReport
 
 
+def sample_seed(seed: int) -> int:
+    """The seed of the sample that the study of *seed* shows; training uses others."""
+    return _FIRST_SAMPLE + seed
+
+
 def study(seed: int, *, size: int | None = None) -> TwinStudy:
     """The study of *seed*; equal arguments give equal bits.
 
@@ -65,7 +70,7 @@ def study(seed: int, *, size: int | None = None) -> TwinStudy:
     rng = np.random.Generator(np.random.PCG64([seed, _STREAM]))
     drawn = int(rng.choice(_SIZES))
     size = size or drawn
-    shown = sample(_FIRST_SAMPLE + seed, size=size)
+    shown = sample(sample_seed(seed), size=size)
     frontal = _frontal(shown, rng)
     images = [_cropped(frontal, shown.lungs[0] | shown.lungs[1], rng)]
     more = rng.random()

@@ -89,6 +89,27 @@ def test_the_model_tells_what_is_there_from_what_is_not():
     assert figures["absent called found"] < 0.2
 
 
+@pytest.mark.parametrize(
+    ("lit", "truth", "right"),
+    [
+        ("left", "left", True),
+        ("right", "left", False),
+        ("none", "left", False),
+        ("both", "both", True),
+        ("elsewhere", "both", False),
+    ],
+)
+def test_the_side_is_right_where_most_of_the_light_falls_on_the_half_of_the_truth(lit, truth, right):
+    def mask(halves):
+        drawn = np.zeros((10, 20), bool)
+        drawn[2:5, 2:5] = halves in ("left", "both")
+        drawn[2:5, 12:15] = halves in ("right", "both")
+        drawn[8:, 2:5] = halves == "elsewhere"
+        return drawn
+
+    assert right_side(mask(lit), mask(truth)) is right
+
+
 def test_the_area_under_the_curve_is_the_share_of_ordered_pairs():
     assert auc([0.9, 0.5], [0.5, 0.1]) == pytest.approx(3.5 / 4)
     assert np.isnan(auc([], [0.5]))
