@@ -17,6 +17,8 @@ help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make test          set up and run every test"
 	@echo "make check         format, lint, types, import contracts, unit tests; under a minute"
+	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
+	@echo "make train         train the shipped weights again"
 
 $(VENV)/torch: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     model_dir: Path | None = Field(
         default=None, description="Folder with weights and manifest; unset: the shipped ones."
     )
+    site_model: str | None = Field(
+        default=None, description="spaCy model of the site whose entities add to the report reader's; unset: none."
+    )
     host: str = Field(default="127.0.0.1", description="Address the service listens on.")
     port: int = Field(default=8042, ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")
     public_url: str | None = Field(default=None, description="How browsers reach the service, for links in results.")
@@ -56,7 +59,9 @@ class Settings(BaseSettings):
     @property
     def results_sha256(self) -> str:
         """Hash of the settings that change what is found and written; part of the identity of every result."""
-        return sha256_hex(json.dumps({"max_frontals": self.max_frontals}, sort_keys=True).encode())
+        return sha256_hex(
+            json.dumps({"max_frontals": self.max_frontals, "site_model": self.site_model}, sort_keys=True).encode()
+        )
 
 
 def load_settings() -> Settings:

@@ -40,7 +40,7 @@ def make_tools(settings: Settings) -> Tools:
     from nlp.reader import READER_VERSION, read_report
 
     return Tools(
-        read_report=read_report,
+        read_report=partial(read_report, site_model=settings.site_model),
         reader_version=READER_VERSION,
         grounder=make_grounder(settings.model_dir, threads=settings.threads),
         max_frontals=settings.max_frontals,

@@ -156,6 +156,8 @@ def _cr(ds: Dataset, image: TwinImage, storage: Storage) -> None:
     ds.PatientOrientation = None if storage.silent else _ORIENTATIONS[image.view]
     if storage.silent:
         ds.StudyDescription = ""
+    if storage.silent:
+        ds.Laterality = ""  # type 2C: wanted where no body part says that it is not paired (PS3.3 C.7.3.1)
 
 
 def _code(value: str, meaning: str) -> Dataset:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from model.values import State
 from nlp.phrases import Assertion
+from nlp.plain import plain_language
 from plugin.values import GroundedPhrase
 
 
@@ -88,6 +89,7 @@ def facts(grounded: GroundedPhrase) -> tuple[tuple[str, str], ...]:
     phrase = grounded.phrase
     asked = [place for place in grounded.placements if place.state is not State.NOT_GROUNDABLE]
     rows = (
+        ("In plain words", plain_language(phrase.finding.name) or ""),
         ("Finding", "" if phrase.finding.name in phrase.text.lower() else phrase.finding.name),
         ("In the report", _ASSERTIONS[phrase.assertion]),
         ("On the image", likelihood(max(place.probability for place in asked)) if asked else ""),

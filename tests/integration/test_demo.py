@@ -1,0 +1,110 @@
+"""The demo and the service's way of a study, on the embedded default."""
+
+import shutil
+
+import pytest
+from pydicom import dcmread
+
+from plugin.archive import sole_study_in
+from plugin.cli import main
+from plugin.commands.synth import run as synthesise
+from plugin.doctor import Finding
+from plugin.errors import InputError, TransientError
+from plugin.flow import process
+from plugin.settings import Settings
+from plugin.wiring import demand, make_edges, make_services, make_tools
+
+SEED = 18
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A demo whose example is a small one, made beforehand."""
+    out = tmp_path_factory.mktemp("demo")
+    synthesise(out=out / "example", seed=SEED, count=1, size=384)
+    assert main(["demo", "--out", str(out), "--seed", str(SEED)]) == 0
+    return out
+
+
+@pytest.fixture
+def settings(demo, tmp_path):
+    example = tmp_path / "example"
+    shutil.copytree(demo / "example" / f"study-{SEED}", example)
+    for ours in (*example.glob("SEG*"), *example.glob("SR*")):
+        ours.unlink()
+    return Settings(data_dir=tmp_path, archive_dir=example, reports_dir=example, public_url="http://127.0.0.1:8042")
+
+
+@pytest.fixture(scope="module")
+def tools():
+    return make_tools(Settings())
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_demo_stores_seg_and_sr_beside_the_images(demo):
+    example = demo / "example" / f"study-{SEED}"
+
+    assert {dcmread(path).Modality for path in example.glob("*.dcm")} >= {"SEG", "SR"}
+    assert len(list(demo.glob("results/*/*/evidence.html"))) == 1
+
+
+def test_a_second_demo_changes_nothing(demo, capsys):
+    before = files(demo)
+
+    assert main(["demo", "--out", str(demo), "--seed", str(SEED)]) == 0
+
+    assert files(demo) == before
+    said = capsys.readouterr().out
+    assert "negated" in said
+    assert "sr.dcm" in said
+
+
+def test_the_service_grounds_a_study_with_its_report(settings, tools):
+    services = make_services(settings, tools)
+    study = sole_study_in((settings.archive_dir,))
+
+    job = services.job_id(study)
+    services.ground(study)
+
+    assert services.job_id(study) == job
+    assert services.results.read(study, "evidence.json")
+    assert all(check.probe() is None for check in services.checks)
+
+
+def test_links_in_the_results_lead_to_the_service(settings, tools):
+    services = make_services(settings, tools)
+    study = sole_study_in((settings.archive_dir,))
+
+    services.ground(study)
+
+    (bundle,) = (settings.data_dir / "fhir").glob("*.json")
+    assert f"http://127.0.0.1:8042/studies/{study.study_instance_uid}/page" in bundle.read_text()
+
+
+def test_a_changed_report_is_another_job(settings, tools):
+    services = make_services(settings, tools)
+    study = sole_study_in((settings.archive_dir,))
+    before = services.job_id(study)
+    report = settings.reports_dir / "report.json"
+
+    report.write_text(
+        report.read_text().replace('"status": "final"', '"status": "amended"').replace('"id": "', '"id": "x')
+    )
+
+    assert services.job_id(study) != before
+
+
+def test_a_study_without_a_report_says_so(settings, tools):
+    (settings.reports_dir / "report.json").unlink()
+    study = sole_study_in((settings.archive_dir,))
+
+    with pytest.raises(InputError, match="no report about this study"):
+        process(study, edges=make_edges(settings), tools=tools, page_url=None)
+
+
+def test_what_the_doctor_finds_missing_makes_the_service_unready():
+    with pytest.raises(TransientError, match="archive: gone"):
+        demand(Settings(), lambda _: Finding("archive", "gone", "bring it back"))
