@@ -1,6 +1,10 @@
 """The demo and the service's way of a study, on the embedded default."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 from pydicom import dcmread
@@ -108,3 +112,18 @@ def test_a_study_without_a_report_says_so(settings, tools):
 def test_what_the_doctor_finds_missing_makes_the_service_unready():
     with pytest.raises(TransientError, match="archive: gone"):
         demand(Settings(), lambda _: Finding("archive", "gone", "bring it back"))
+
+
+def test_grounding_takes_less_than_fifteen_seconds_and_two_gigabytes(demo, tmp_path):
+    example = demo / "example" / f"study-{SEED}"
+    command = [sys.executable, "-m", "plugin.cli", "ground", "--study", str(example)]
+    command += ["--report", str(example / "report.json"), "--out", str(tmp_path / "out")]
+    began = time.perf_counter()
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+
+    assert running.returncode == 0
+    assert time.perf_counter() - began < 15
+    assert usage.ru_maxrss < 2 * 1024 * 1024  # in KiB
