@@ -36,11 +36,22 @@ def make_grounder(folder: Path | None, *, threads: int | None) -> Grounder:
 
 
 def make_tools(settings: Settings) -> Tools:
-    """Reader and model, loaded."""
+    """Reader and model, loaded.
+
+    Raises
+    ------
+    InputError
+        If a model that the settings name cannot be used.
+    """
     from nlp.reader import READER_VERSION, read_report
 
+    reader = partial(read_report, site_model=settings.site_model)
+    try:
+        reader("No pleural effusion.")  # loads what it needs, so that a wrong setting is told at once
+    except OSError as error:
+        raise InputError("the model of SIGHTLINE_SITE_MODEL is not installed: install it, or unset it") from error
     return Tools(
-        read_report=partial(read_report, site_model=settings.site_model),
+        read_report=reader,
         reader_version=READER_VERSION,
         grounder=make_grounder(settings.model_dir, threads=settings.threads),
         max_frontals=settings.max_frontals,

@@ -41,7 +41,7 @@ CARD = ModelCard(name="sightline-test", version="1.0", weights_sha256="ab" * 32,
 LONG = "patchy ill-defined airspace opacities scattered throughout the right lower lung zone"
 NON_ASCII = "petit épanchement pleural gauche – étude №2 左胸水"
 REPORT_TEXT = (
-    "INDICATION: Rule out pneumonia.\n"
+    "INDICATION: Fever for two days, evaluate for pneumonia.\n"
     "FINDINGS: Moderate left pleural effusion, increased. "
     f"{LONG}. Bilateral pulmonary nodules. {NON_ASCII}. Cardiac pacemaker. "
     "Possible right apical pneumothorax. Mild edema. No fracture.\n"

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import spacy
 from pydicom import dcmread
 
 from plugin.archive import sole_study_in
@@ -107,6 +108,26 @@ def test_a_study_without_a_report_says_so(settings, tools):
 
     with pytest.raises(InputError, match="no report about this study"):
         process(study, edges=make_edges(settings), tools=tools, page_url=None)
+
+
+def test_a_site_model_that_is_not_installed_is_named_at_the_start():
+    with pytest.raises(InputError, match="SIGHTLINE_SITE_MODEL"):
+        make_tools(Settings(site_model="no_such_model"))
+
+
+def test_the_entities_of_a_site_model_add_to_what_is_found(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "FINDING", "pattern": "zebra sign"}])
+    nlp.to_disk(tmp_path)
+    text = "FINDINGS: Zebra sign in the left lung. There is a zebra sign."
+
+    names = [
+        {phrase.text.lower() for phrase in make_tools(Settings(site_model=model)).read_report(text).phrases}
+        for model in (None, str(tmp_path))
+    ]
+
+    assert not any("zebra" in name for name in names[0])
+    assert any("zebra" in name for name in names[1])
 
 
 def test_what_the_doctor_finds_missing_makes_the_service_unready():
