@@ -72,7 +72,13 @@ class TorchGrounder:
     def card(self) -> ModelCard:
         """Which model this is."""
         said = self._manifest
-        return ModelCard(said.name, said.version, weights_sha256=said.sha256, threshold=said.threshold)
+        return ModelCard(
+            name=said.name,
+            version=said.version,
+            weights_sha256=said.sha256,
+            threshold=said.threshold,
+            presence_threshold=said.presence_threshold,
+        )
 
     def view(self, pixels: Pixels, orientation: Orientation) -> View:
         """What kind of image the pixels show; FRONTAL only where both lungs are found as well."""

@@ -171,12 +171,14 @@ class ModelCard:
     ----------
     weights_sha256 : hex digest of the weights file.
     threshold : probability from which a cell belongs to a region; tuned by Dice on validation, bound to the weights.
+    presence_threshold : probability from which a finding counts as found.
     """
 
     name: str
     version: str
     weights_sha256: str
     threshold: float
+    presence_threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

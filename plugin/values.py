@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.geometry import UPRIGHT, Letterbox, Orientation
 from model.values import Heatmap, ModelCard, Region, State, View
 from nlp.phrases import Phrase
+from plugin import __version__
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
@@ -235,6 +236,12 @@ class GroundedPhrase:
         return any(placement.regions for placement in self.placements)
 
 
+def makers_of(model: ModelCard, *, reader_version: str, settings_sha256: str) -> tuple[str, ...]:
+    """What makes results out of a study and a report; part of the identity of jobs and of everything written."""
+    thresholds = f"{model.threshold} {model.presence_threshold}"
+    return __version__, reader_version, model.name, model.version, model.weights_sha256, thresholds, settings_sha256
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Everything needed to say how the evidence came about, and to make it again.
@@ -252,6 +259,11 @@ class Provenance:
     report_sha256: str
     settings_sha256: str
     created: datetime
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """Whatever else changes results: software, reader, model with its thresholds, settings."""
+        return makers_of(self.model, reader_version=self.reader_version, settings_sha256=self.settings_sha256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,6 +302,5 @@ class Evidence:
             self.report.ref.report_id,
             self.report.ref.version,
             self.provenance.report_sha256,
-            self.provenance.model.weights_sha256,
-            self.provenance.settings_sha256,
+            *self.provenance.makers,
         )

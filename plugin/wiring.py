@@ -15,7 +15,7 @@ from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.settings import Settings, archive_headers, bearer
-from plugin.values import StudyRef
+from plugin.values import StudyRef, makers_of
 
 
 def make_grounder(folder: Path | None, *, threads: int | None) -> Grounder:
@@ -108,8 +108,10 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     def job_id(study: StudyRef) -> str:
         identity = identity_of(study, edges.archive.describe(study))
         reports = (f"{report.report_id} {report.version}" for report in edges.reports.find(identity))
-        weights = tools.grounder.card.weights_sha256
-        return derived_id("job", study.study_instance_uid, weights, tools.settings_sha256, *sorted(reports))
+        makers = makers_of(
+            tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256
+        )
+        return derived_id("job", study.study_instance_uid, *makers, *sorted(reports))
 
     return Services(
         queue=make_queue(settings),

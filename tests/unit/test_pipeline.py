@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -137,6 +138,29 @@ def test_an_unchanged_phrase_keeps_its_tracking_uid_when_the_report_is_amended()
 
     assert before.phrases[0].tracking_uid == after.phrases[1].tracking_uid
     assert before.key != after.key
+
+
+def test_whatever_changes_results_changes_the_identity_of_what_is_written():
+    made = ground(SMALL)
+    said = made.provenance
+    changed = [
+        replace(said, reader_version="2"),
+        replace(said, settings_sha256="1" * 64),
+        replace(said, model=replace(said.model, weights_sha256="1" * 64)),
+        replace(said, model=replace(said.model, threshold=0.4)),
+        replace(said, model=replace(said.model, presence_threshold=0.4)),
+    ]
+
+    keys = {replace(made, provenance=provenance).key for provenance in (said, *changed)}
+
+    assert len(keys) == 1 + len(changed)
+
+
+def test_the_time_of_the_run_is_no_part_of_the_identity():
+    made = ground(SMALL)
+    later = replace(made, provenance=replace(made.provenance, created=datetime(2027, 1, 1, tzinfo=UTC)))
+
+    assert later.key == made.key
 
 
 def test_the_same_words_twice_are_two_phrases():
