@@ -7,6 +7,7 @@ from evidence import make_evidence, make_phrase, make_radiograph
 
 from model.values import State
 from nlp.phrases import Assertion, Concept
+from nlp.plain import plain_language
 from plugin.identity import derived_uid
 from plugin.page.words import WORDINGS, Kind, facts, kind_of, likelihood, reason
 from plugin.values import GroundedPhrase, Placement
@@ -88,6 +89,7 @@ def test_the_facts_of_a_phrase() -> None:
     effusion = make_evidence().phrases[1]
 
     assert facts(effusion) == (
+        ("In plain words", plain_language("pleural effusion")),
         ("In the report", "stated as present"),
         ("On the image", "very likely (93 %)"),
         ("Patient’s side", "left"),
