@@ -1,0 +1,1 @@
+"""Image, phrase and where the phrase lies: one interface over every source of such examples."""
