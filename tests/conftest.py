@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fsspec.config
 import hypothesis
 import pytest
 import servers
+import stores
 from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer
+from stores import Bucket
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -47,6 +50,25 @@ def fhir_server() -> Iterator[str]:
     """The base URL of one real FHIR R4 server for the session; it keeps what tests put, so use ids of your own."""
     with servers.run_fhir_server() as base_url:
         yield base_url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Bucket]:
+    """One real S3 server for the session; use the fixture ``bucket``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        with stores.run_bucket() as bucket:
+            yield bucket
+
+
+@pytest.fixture
+def bucket(s3_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A bucket that ``s3://`` addresses reach through fsspec, by settings alone; put keys of your own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": s3_server.endpoint})
+    return s3_server
 
 
 @pytest.fixture(scope="session")
