@@ -1,0 +1,61 @@
+"""A data set whose images and masks are files; every reader of files gives one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.data.pictures import boxes_mask, decode, decode_mask, shape_of
+from model.data.sample import Pixels, Sample
+from model.data.store import DataError, FolderStore, version_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileSet:
+    """Samples over the files of a store; see :class:`model.data.sample.DataSet`.
+
+    Parameters
+    ----------
+    labels : names of the files that *rows* were read from; part of the version.
+    """
+
+    name: str
+    store: FolderStore
+    labels: tuple[str, ...]
+    rows: tuple[Sample, ...]
+
+    @property
+    def version(self) -> str:
+        """SHA-256 over labels, images and masks; reads each of them once, unless their digests are pinned."""
+        images = {row.image for row in self.rows} | {row.mask for row in self.rows if row.mask}
+        return version_of((name, self.store.sha256(name)) for name in images.union(self.labels))
+
+    def samples(self) -> tuple[Sample, ...]:
+        """In the order of the labels."""
+        return self.rows
+
+    def pixels(self, image: str) -> Pixels:
+        """As :class:`model.data.sample.DataSet` says."""
+        return decode(self.store.read(image))
+
+    def mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
+        """From the sample's mask or else from its boxes, *Shape:* (rows, columns) of the stored image.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If one is not an image, or the mask is not as large as the image.
+        """
+        shape = shape_of(self.store.read(sample.image))
+        if sample.mask is None:
+            return boxes_mask(sample.boxes, shape)
+        mask = decode_mask(self.store.read(sample.mask))
+        if mask.shape != shape:
+            raise DataError(
+                f"the mask {sample.mask} is {mask.shape}, its image {shape} (rows, columns): they must agree"
+            )
+        return mask
