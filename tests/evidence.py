@@ -140,6 +140,7 @@ def _add_dx_modules(ds: Dataset, *, inverse: bool) -> None:
     ds.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
     ds.WindowCenter, ds.WindowWidth = "2048", "4096"
     ds.DetectorType, ds.AcquisitionDeviceProcessingDescription = "DIRECT", ""
+    ds.PositionerType = ""
     ds.AnatomicRegionSequence = [_code("816094009", "SCT", "Thorax")]
     view = _code("399348003", "SCT", "antero-posterior")
     view.ViewModifierCodeSequence = []
@@ -153,12 +154,12 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def part10(dataset: Dataset) -> bytes:
-    """*dataset* as a DICOM file, explicit VR little endian."""
+def part10(dataset: Dataset, *, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """*dataset* as a DICOM file."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     dataset.file_meta = meta
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
