@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-REMOTE = ("gs", "hf", "s3")
+REMOTE = ("gs", "hf", "memory", "s3")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from model.data.pictures import boxes_mask, decode, decode_mask, shape_of
 from model.data.sample import Pixels, Sample
-from model.data.store import DataError, FolderStore, version_of
+from model.data.store import DataError, Store, version_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,12 +20,14 @@ class FileSet:
     Parameters
     ----------
     labels : names of the files that *rows* were read from; part of the version.
+    shapes : (rows, columns) that images must have for the boxes to fit, where the labels say it.
     """
 
     name: str
-    store: FolderStore
+    store: Store
     labels: tuple[str, ...]
     rows: tuple[Sample, ...]
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -38,7 +41,9 @@ class FileSet:
 
     def pixels(self, image: str) -> Pixels:
         """As :class:`model.data.sample.DataSet` says."""
-        return decode(self.store.read(image))
+        pixels = decode(self.store.read(image))
+        self._check(image, pixels.shape)
+        return pixels
 
     def mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
         """From the sample's mask or else from its boxes, *Shape:* (rows, columns) of the stored image.
@@ -51,6 +56,7 @@ class FileSet:
             If one is not an image, or the mask is not as large as the image.
         """
         shape = shape_of(self.store.read(sample.image))
+        self._check(sample.image, shape)
         if sample.mask is None:
             return boxes_mask(sample.boxes, shape)
         mask = decode_mask(self.store.read(sample.mask))
@@ -59,3 +65,11 @@ class FileSet:
                 f"the mask {sample.mask} is {mask.shape}, its image {shape} (rows, columns): they must agree"
             )
         return mask
+
+    def _check(self, image: str, shape: tuple[int, ...]) -> None:
+        expected = self.shapes.get(image, shape)
+        if shape != expected:
+            raise DataError(
+                f"an image is {shape} and the labels say {expected} (rows, columns), so boxes would miss their places; "
+                "use the images as published, and `sightline prepare` to make them smaller"
+            )

@@ -10,10 +10,10 @@ from typing import Any
 
 from model.data.files import FileSet
 from model.data.sample import Box, Sample
-from model.data.store import DataError, FolderStore
+from model.data.store import DataError, Store
 
 
-def read_jsonl(store: FolderStore, *names: str) -> FileSet:
+def read_jsonl(store: Store, *names: str) -> FileSet:
     """The data set of the files *names* of *store*, one after the other.
 
     Raises
