@@ -11,6 +11,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -118,3 +120,68 @@ class _HubRequest(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(content)
+
+
+@dataclass(slots=True)
+class Line:
+    """A bad line to a server: of the next answers to GET, as many are spoilt as each number says.
+
+    Parameters
+    ----------
+    cut : half of the body is sent, and the connection ends.
+    short : half of the body is sent as if it were all.
+    asked : paths of the requests so far.
+    """
+
+    endpoint: str
+    server: str
+    cut: int = 0
+    short: int = 0
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def run_bad_line(server: str) -> Iterator[Line]:
+    """A proxy on a port of its own before the HTTP server at *server*, until the block ends."""
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Forwarded)
+    line = Line(f"http://127.0.0.1:{proxy.server_address[1]}", server)
+    proxy.line = line  # type: ignore[attr-defined]
+    thread = Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield line
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        thread.join()
+
+
+class _Forwarded(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self._forward()
+
+    def do_GET(self) -> None:
+        self._forward()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        """Say nothing."""
+
+    def _forward(self) -> None:
+        line: Line = self.server.line  # type: ignore[attr-defined]
+        line.asked.append(self.path)
+        answer = httpx.request(self.command, line.server + self.path, headers=dict(self.headers))
+        content, length = answer.content, answer.headers.get("content-length", "0")
+        if self.command == "GET" and answer.is_success and line.cut > 0:
+            line.cut -= 1
+            content = content[: len(content) // 2]
+        elif self.command == "GET" and answer.is_success and line.short > 0:
+            line.short -= 1
+            content = content[: len(content) // 2]
+            length = str(len(content))
+        self.send_response(answer.status_code)
+        for name, value in answer.headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding", "content-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(content)
