@@ -60,8 +60,8 @@ test: $(VENV)/dev
 	tests/install-npm-packages
 	$(BIN)/pytest --cov --cov-report=term
 
-train: $(VENV)/run  # the shipped weights again; LUNGS= folder of the Hannover films, if at hand
-	$(BIN)/python -m model.train --cache $(OUT)/twin --out model/weights $(if $(LUNGS),--lungs $(LUNGS))
+train: $(VENV)/run  # the shipped weights again
+	$(BIN)/sightline train model/recipes/shipped.toml
 
 picture: $(VENV)/dev  # the README's picture; needs Chromium
 	@$(BIN)/sightline demo --out $(OUT)

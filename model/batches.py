@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,23 @@ _SIDED = ("pleural effusion", "consolidation", "opacity", "pulmonary nodule", "m
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A query with its truth.
+
+    Parameters
+    ----------
+    mask : float32 (size/2, size/2); empty when absent, or when nobody drew where it is.
+    present : whether the image shows it.
+    drawn : whether *mask* says where; False for a label of the whole image, that trains presence alone.
+    """
+
+    query: Query
+    mask: Maps
+    present: bool
+    drawn: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Item:
     """One augmented image.
 
@@ -35,19 +53,23 @@ class Item:
     ----------
     pixels : float32 (size, size) in [0, 1].
     anatomy : float32 (3, size/2, size/2), or None where it is not known.
-    asked : each query with its mask, float32 (size/2, size/2); an empty one means absent.
+    view : number in :data:`model.network.VIEWS`, or -1 where it is not known.
+    name : which image of which source this is, for messages; nothing about the patient.
     """
 
     pixels: Maps
     anatomy: Maps | None
-    asked: tuple[tuple[Query, Maps], ...]
+    asked: tuple[Asked, ...]
     view: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """*Shape:* images (B, 1, s, s); anatomy (B, 3, s/2, s/2), its known (B,); view (B,); tokens (T,), offsets (P,),
-    image (P,) the image number of each phrase, masks (P, s/2, s/2), present (P,).
+    image (P,) the image number of each phrase, masks (P, s/2, s/2), drawn (P,), present (P,).
+
+    *names* are the B images' names, *queries* the P phrases.
     """
 
     images: Tensor
@@ -58,16 +80,25 @@ class Batch:
     offsets: Tensor
     image: Tensor
     masks: Tensor
+    drawn: Tensor
     present: Tensor
+    names: tuple[str, ...] = ()
+    queries: tuple[Query, ...] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on *device*."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
+        return replace(self, **moved)
 
 
 def collate(items: list[Item], config: Config) -> Batch:
     """Items as one batch."""
-    asked = [(number, query, mask) for number, item in enumerate(items) for query, mask in item.asked]
-    rows = [tokens_of(query, config.buckets) for _, query, _ in asked]
+    asked = [(number, each) for number, item in enumerate(items) for each in item.asked]
+    rows = [tokens_of(each.query, config.buckets) for _, each in asked]
     half = config.heatmap
     nothing = np.zeros((3, half, half), np.float32)
-    masks = np.stack([mask for _, _, mask in asked]) if asked else np.zeros((0, half, half), np.float32)
+    masks = np.stack([each.mask for _, each in asked]) if asked else np.zeros((0, half, half), np.float32)
     return Batch(
         images=torch.from_numpy(np.stack([item.pixels for item in items])[:, None]),
         anatomy=torch.from_numpy(np.stack([nothing if item.anatomy is None else item.anatomy for item in items])),
@@ -75,9 +106,12 @@ def collate(items: list[Item], config: Config) -> Batch:
         view=torch.tensor([item.view for item in items]),
         tokens=torch.tensor([token for row in rows for token in row], dtype=torch.long),
         offsets=torch.tensor(np.cumsum([0, *map(len, rows)])[:-1].astype(np.int64)),
-        image=torch.tensor([number for number, _, _ in asked], dtype=torch.long),
+        image=torch.tensor([number for number, _ in asked], dtype=torch.long),
         masks=torch.from_numpy(masks),
-        present=torch.from_numpy(masks.reshape(len(masks), -1).any(axis=1).astype(np.float32)),
+        drawn=torch.tensor([each.drawn for _, each in asked], dtype=torch.float32),
+        present=torch.tensor([each.present for _, each in asked], dtype=torch.float32),
+        names=tuple(item.name for item in items),
+        queries=tuple(each.query for _, each in asked),
     )
 
 
@@ -87,15 +121,22 @@ def item_of(example: Example, rng: np.random.Generator, *, augment: bool) -> Ite
     anatomy, findings = example.anatomy, example.findings
     if augment and rng.random() < 0.5:
         pixels, anatomy, findings = mirrored(pixels, anatomy, findings)
-    asked = [(query_of(finding, rng), finding.mask.astype(np.float32)) for finding in findings]
-    asked += [(query_of(finding, rng), np.zeros_like(anatomy[0])) for finding in absent(findings, rng)]
-    if augment:
-        warp = affine(rng, pixels.shape[0])
-        pixels = warp(pixels)
-        anatomy = np.stack([warp(plane) for plane in anatomy])
-        asked = [(query, (warp(mask) > 0.5).astype(np.float32)) for query, mask in asked]
-        pixels = relit(pixels, rng)
-    return Item(pixels, anatomy, tuple(asked), VIEWS.index("frontal"))
+    asked = [Asked(query_of(each, rng), each.mask.astype(np.float32), bool(each.mask.any())) for each in findings]
+    asked += [Asked(query_of(each, rng), np.zeros_like(anatomy[0]), False) for each in absent(findings, rng)]
+    item = Item(pixels, anatomy, tuple(asked), VIEWS.index("frontal"))
+    return augmented(item, rng) if augment else item
+
+
+def augmented(item: Item, rng: np.random.Generator) -> Item:
+    """Turned, scaled and shifted a little, and in another light. What leaves the picture is asked no more."""
+    warp = affine(rng, item.pixels.shape[0])
+    moved = []
+    for each in item.asked:
+        mask = (warp(each.mask) > 0.5).astype(np.float32)
+        if mask.any() or not (each.present and each.drawn):
+            moved.append(replace(each, mask=mask))
+    anatomy = None if item.anatomy is None else np.stack([warp(plane) for plane in item.anatomy])
+    return replace(item, pixels=relit(warp(item.pixels), rng), anatomy=anatomy, asked=tuple(moved))
 
 
 def lung_item(pair: Pair, rng: np.random.Generator) -> Item:

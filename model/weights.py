@@ -54,11 +54,12 @@ def save_weights(
     figures: dict[str, float],
     recipe: dict[str, Any],
     data: dict[str, Any],
+    name: str = "sightline-twin",
 ) -> Manifest:
     """Write weights (half precision) and manifest into *folder*."""
     content = save({name: value.half() if value.is_floating_point() else value for name, value in _state(network)})
     manifest = Manifest(
-        name="sightline-twin",
+        name=name,
         version=VERSION,
         sha256=hashlib.sha256(content).hexdigest(),
         config=json.loads(network.config.to_json()),

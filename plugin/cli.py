@@ -74,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--seed", type=int, default=0, help="seed of the first study")
     synth.add_argument("--count", type=int, default=1, help="how many studies")
 
+    train = commands.add_parser("train", help="train the model; see docs/training.md")
+    train.add_argument(
+        "config", type=Path, metavar="CONFIG", help="a TOML file, for example model/recipes/shipped.toml"
+    )
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a key")
+
     commands.add_parser("serve", help="run the service; settings: docs/settings.md")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
     return parser
@@ -97,6 +103,12 @@ def _synth(parsed: argparse.Namespace) -> None:
     run(out=parsed.out, seed=parsed.seed, count=parsed.count)
 
 
+def _train(parsed: argparse.Namespace) -> None:
+    from plugin.commands.train import run
+
+    run(parsed.config, overrides=tuple(parsed.set))
+
+
 def _serve(_: argparse.Namespace) -> int:
     from plugin.commands.serve import run
 
@@ -109,7 +121,7 @@ def _doctor(_: argparse.Namespace) -> int:
     return run()
 
 
-_COMMANDS = {"ground": _ground, "demo": _demo, "synth": _synth, "serve": _serve, "doctor": _doctor}
+_COMMANDS = {"ground": _ground, "demo": _demo, "synth": _synth, "train": _train, "serve": _serve, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -1,114 +1,68 @@
-"""The whole training on a handful of tiny samples: it runs, learns, repeats itself, and its weights answer."""
+"""``sightline train``, whole: on a tiny set of images it runs, learns, repeats itself, and survives being killed."""
 
-import cv2
-import numpy as np
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+from miniature import write_miniature
 from rich.console import Console
 
-from model.batches import absent, item_of, mirrored, query_of, relit
-from model.cache import make_cache, read_example
-from model.config import Config
 from model.grounder import load_grounder
-from model.lungs import read_lungs
-from model.train import Recipe, train
-from model.twin.sample import CONCEPTS, sample
-from model.twin.view import view_sample
-from model.weights import save_weights
-
-TINY = Config(size=64, widths=(8, 16, 16, 16, 16), pyramid=16, embedding=16, buckets=512)
-RECIPE = Recipe(steps=6, images=4, lungs=1, views=1, check_every=3)
-SEEDS = range(1, 13)
+from model.training.run import train
+from model.weights import FILE_NAME
+from plugin.cli import main
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twin")
-    make_cache(folder, SEEDS, size=64, workers=1)
-    return [read_example(folder, seed) for seed in SEEDS]
+def config(tmp_path_factory):
+    return write_miniature(tmp_path_factory.mktemp("miniature"), count=24)
+
+
+def digest(folder):
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
-def lungs(tmp_path_factory):
-    """Films with outlined lungs in the form of the Hannover collection, made up."""
-    folder = tmp_path_factory.mktemp("lungs")
-    lines = ["file,patient"]
-    for name in ("images", "v7_lung_masks"):
-        (folder / name).mkdir()
-    for number in range(8):
-        made = sample(number, size=96)
-        cv2.imwrite(str(folder / "images" / f"{number}.png.jpg"), np.round(made.pixels * 255).astype(np.uint8))
-        mask = (made.lungs[0] | made.lungs[1]).astype(np.uint8) * 255
-        cv2.imwrite(str(folder / "v7_lung_masks" / f"{number}.png"), mask)
-        lines.append(f"images/{number}.png,patient-{number}")
-    (folder / "manifest.csv").write_text("\n".join([*lines, "images/unmasked.png,patient-9"]))
-    return folder
+def whole(config):
+    """The weights of a training that nothing interrupted."""
+    train(config, overrides=("out=whole",), console=Console(quiet=True))
+    return config.parent / "whole"
 
 
-def run(examples, lungs):
-    pairs = read_lungs(lungs, size=64, held_out=False)
-    return train(TINY, RECIPE, examples=examples[:8], validation=examples[8:], lungs=pairs, console=Console(quiet=True))
+def test_the_command_writes_weights_that_answer(config, whole, capsys):
+    assert main(["train", str(config), "--set", "recipe.steps=2"]) == 0
+
+    assert "weights and manifest" in capsys.readouterr().out
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert load_grounder(whole).card.threshold == manifest["threshold"]
+    assert manifest["data"]["phrases"]["images"] + manifest["data"]["phrases"]["validation images"] == 24
 
 
-def test_training_repeats_itself_and_its_weights_answer(examples, lungs, tmp_path):
-    (network, figures), (_, again) = run(examples, lungs), run(examples, lungs)
+def test_training_killed_again_and_again_ends_with_the_same_weights(config, whole):
+    command = [sys.executable, "-m", "plugin.cli", "train", str(config), "--set", "out=killed"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out, chance, kills = config.parent / "killed", random.Random(7), 0
+    log = out / "training" / "log.jsonl"
+    for step in (chance.randint(1, 4), chance.randint(5, 8), chance.randint(9, 11)):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < deadline:
+                if log.exists() and f'{{"step": {step},' in log.read_text():
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+                    break
+                time.sleep(0.002)
+        assert process.returncode == -signal.SIGKILL
 
-    assert figures == again
-    assert 0 <= figures["average_precision"] <= 1
-    save_weights(network, tmp_path, figures=figures, recipe={}, data={})
-    assert load_grounder(tmp_path).card.threshold == figures["threshold"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
 
-
-def test_a_cached_sample_is_the_sample(examples):
-    made = sample(1, size=64)
-
-    assert np.array_equal(examples[0].pixels, np.round(made.pixels * 255).astype(np.uint8))
-    assert [f.concept for f in examples[0].findings] == [f.concept for f in made.findings]
-
-
-def test_real_lungs_are_told_apart_by_side_and_split_by_patient(lungs):
-    kept, held = (read_lungs(lungs, size=64, held_out=held_out) for held_out in (False, True))
-
-    assert len(kept) + len(held) == 8
-    for _, (right, left) in kept:
-        assert np.argwhere(right)[:, 1].mean() < np.argwhere(left)[:, 1].mean()
-
-
-def test_the_mirror_image_swaps_sides_in_picture_and_words(examples):
-    example = next(each for each in examples if any(f.side in ("left", "right") for f in each.findings))
-    pixels, anatomy, findings = mirrored(example.pixels.astype(np.float32), example.anatomy, example.findings)
-
-    swap = {"left": "right", "right": "left"}
-    assert [f.side for f in findings] == [swap.get(f.side, f.side) for f in example.findings]
-    assert np.array_equal(pixels[:, ::-1], example.pixels)
-    assert np.array_equal(anatomy[0], example.anatomy[1][:, ::-1])
-
-
-def test_what_is_asked_as_absent_is_not_there(examples):
-    rng = np.random.default_rng(0)
-    for example in examples:
-        there = {(finding.concept, finding.side) for finding in example.findings}
-        for finding in absent(example.findings, rng):
-            assert (finding.concept, finding.side) not in there
-
-
-def test_a_query_says_no_more_than_its_words(examples):
-    rng = np.random.default_rng(0)
-    for example in examples:
-        for finding in example.findings:
-            query = query_of(finding, rng)
-            assert query.finding in CONCEPTS
-            assert query.side is None or query.side == finding.side
-
-
-def test_augmented_pixels_stay_between_black_and_white(examples):
-    rng = np.random.default_rng(0)
-    for example in examples:
-        item = item_of(example, rng, augment=True)
-        assert 0 <= item.pixels.min() <= item.pixels.max() <= 1
-    assert relit(np.full((32, 32), 0.5, np.float32), rng).dtype == np.float32
-
-
-def test_every_view_can_be_made():
-    views = {view_sample(seed, size=64)[1] for seed in range(24)}
-
-    assert views == {"frontal", "lateral", "other"}
+    assert kills == 3
+    assert digest(out) == digest(whole)
+    steps = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
+    assert steps == list(range(1, 13))

@@ -1,0 +1,1 @@
+"""Training: one configuration file in, weights with their manifest out; the same again after any interruption."""

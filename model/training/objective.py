@@ -1,0 +1,56 @@
+"""What a step of training minimises, with its parts, so that the log shows which of them moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (PyTorch's own convention)
+
+from model.batches import Batch
+from model.losses import dice_loss, focal_loss
+from model.network import Encoded, GroundingNetwork
+from model.training.config import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the network says of a batch. *Shape:* logits (P, s/2, s/2), presence logits (P,)."""
+
+    encoded: Encoded
+    logits: Tensor
+    presence: Tensor
+
+
+def answer_of(network: GroundingNetwork, batch: Batch) -> Answer:
+    """One forward pass."""
+    encoded = network.encode(batch.images)
+    phrases = network.phrase(batch.tokens, batch.offsets)
+    logits, presence = network.locate(encoded, phrases, batch.image)
+    return Answer(encoded, logits.float(), presence.float())
+
+
+def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+    """The parts of the loss, weighted: focal over what is drawn, Dice where present, presence, anatomy, and view."""
+    logits = answer.logits
+    focal = _mean(focal_loss(logits, batch.masks, alpha=loss.alpha, gamma=loss.gamma), batch.drawn)
+    dice = _mean(dice_loss(logits, batch.masks), batch.drawn * batch.present)
+    there = F.binary_cross_entropy_with_logits(answer.presence, batch.present, reduction="none")
+    outlined = (batch.anatomy >= 0).float() * batch.known[:, None, None, None]
+    anatomy = F.binary_cross_entropy_with_logits(
+        answer.encoded.anatomy.float(), batch.anatomy.clamp(min=0), weight=outlined
+    )
+    view = F.cross_entropy(answer.encoded.view.float(), batch.view, ignore_index=-1, reduction="sum")
+    return {
+        "focal": loss.focal * focal,
+        "dice": loss.dice * dice,
+        "presence": loss.presence * _mean(there, torch.ones_like(there)),
+        "anatomy": loss.anatomy * anatomy,
+        "view": loss.view * view / (batch.view >= 0).sum().clamp(min=1),
+    }
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean; 0 where nothing counts."""
+    return (values * weight).sum() / weight.sum().clamp(min=1)

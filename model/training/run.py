@@ -1,0 +1,124 @@
+"""``sightline train CONFIG``: everything from the configuration file to weights with their manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from model.network import GroundingNetwork, parameters_of, seeded_network
+from model.training import checkpoint
+from model.training.checkpoint import State
+from model.training.config import Machine, Training, read_training
+from model.training.gather import gather
+from model.training.loop import Figures, Hooks, fit, optimiser_of, steps_of
+from model.training.scores import checks_of, tuned
+from model.training.sources import Source
+from model.training.tracking import Tracker, tracked
+from model.weights import Manifest, save_weights
+
+
+def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tuple[Manifest, Path]:
+    """Train as *file* says, going on from its checkpoint if there is one: the manifest, and the folder of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the configuration, the data or the checkpoint cannot be used.
+    TrainingError
+        If loss or gradient are not finite.
+    """
+    training = read_training(file, overrides)
+    device = device_of(training.machine)
+    sources = gather(training, lambda said: console.print(said, highlight=False))
+    network = seeded_network(training.measures(), training.seed)
+    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = State(network, optimiser_of(network, training.recipe))
+    about = {source.name: source.about for source in sources}
+    identity = {"recipe": training.recipe_of(), "data": about, "threads": torch.get_num_threads()}
+    again = checkpoint.resume(state, training.run_folder, identity=identity)
+    console.print(f"{parameters_of(network):,} parameters on {device.type}, {training.machine.precision}")
+    for source in sources:
+        console.print(f"  {source.name}: weight {source.weight:g}, {source.about}", highlight=False)
+    if again:
+        console.print(f"going on after step {state.step}")
+    figures = _figures(state, network, training, sources=sources, identity=identity, console=console)
+    recipe = training.recipe_of()
+    manifest = save_weights(network.cpu(), training.out, figures=figures, recipe=recipe, data=about, name=training.name)
+    return manifest, training.out
+
+
+def _figures(
+    state: State,
+    network: GroundingNetwork,
+    training: Training,
+    *,
+    sources: Sequence[Source],
+    identity: dict[str, object],
+    console: Console,
+) -> Figures:
+    """Train, and tune the thresholds; the figures of the end."""
+    folder, recipe = training.run_folder, training.recipe
+    checks = checks_of(sources, training.measures())
+    steps = steps_of(recipe, sum(map(len, sources)))
+    with (
+        tracked(folder, after=state.step) as tracker,
+        _progress(console) as progress,
+    ):
+        bar = progress.add_task("training", total=steps, completed=state.step, loss=float("nan"))
+        hooks = Hooks(
+            log=_shown(tracker, progress, bar),
+            save=lambda state: checkpoint.save(state, folder, identity=identity),
+        )
+        fit(state, network, training, sources=sources, checks=checks, hooks=hooks)
+        figures = {"score": state.best, "best_step": state.best_step, **tuned(network, checks)}
+        tracker.finish(figures)
+    return figures
+
+
+def _shown(tracker: Tracker, progress: Progress, bar: TaskID) -> Callable[[int, Figures], None]:
+    """Logs figures, moves the bar with each loss, and prints each score."""
+
+    def log(step: int, figures: Figures) -> None:
+        tracker.log(step, figures)
+        if "loss" in figures:
+            progress.update(bar, completed=step, loss=figures["loss"])
+        if "score" in figures:
+            said = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            progress.console.print(f"step {step}: {said}", highlight=False)
+
+    return log
+
+
+def device_of(machine: Machine) -> torch.device:
+    """The device, made ready: threads set, and on CUDA deterministic kernels where there are some.
+
+    Raises
+    ------
+    ValueError
+        If CUDA is asked for and not there.
+    """
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    there = torch.cuda.is_available()
+    if machine.device == "cuda" and not there:
+        raise ValueError('machine.device is "cuda", but PyTorch finds no CUDA device: use "auto" or "cpu"')
+    if machine.device == "cpu" or not there:
+        return torch.device("cpu")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+        console=console,
+    )

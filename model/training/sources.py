@@ -1,0 +1,153 @@
+"""Where training images come from: each source draws one augmented image for a generator of random numbers.
+
+What a source draws depends on nothing else than that generator, so that a batch is a function of seed and step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from model.batches import Item, item_of, lung_item, view_item
+from model.cache import Example, make_cache, read_example
+from model.config import Config
+from model.lungs import Pair, read_lungs
+from model.training.config import LungData, TwinData
+
+
+class Source(Protocol):
+    """A source of training images."""
+
+    @property
+    def name(self) -> str:
+        """For the log and the manifest."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Share of the images of a batch, relative to the other sources."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """Weight of its validation images in the score that chooses the best weights."""
+        ...
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What it holds, for the manifest: counts and versions, JSON values only."""
+        ...
+
+    def __len__(self) -> int:
+        """How many training images there are."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> Item:
+        """A training image, augmented."""
+        ...
+
+    def validation(self) -> tuple[Item, ...]:
+        """Images of patients that are not trained on, the same every time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwinSource:
+    """Rendered samples of the synthetic twin."""
+
+    weight: float
+    score: float
+    training: tuple[Example, ...]
+    checks: tuple[Example, ...]
+    about: dict[str, object]
+    name: str = "twin"
+
+    def __len__(self) -> int:
+        return len(self.training)
+
+    def draw(self, rng: np.random.Generator) -> Item:
+        """A sample, turned, lit and worded anew."""
+        return item_of(self.training[int(rng.integers(len(self.training)))], rng, augment=True)
+
+    def validation(self) -> tuple[Item, ...]:
+        """Every validation sample as rendered, always in the same words."""
+        rng = np.random.Generator(np.random.PCG64(0))
+        return tuple(item_of(example, rng, augment=False) for example in self.checks)
+
+
+def twin_source(data: TwinData, *, config: Config, workers: int) -> TwinSource:
+    """The twin's samples, rendered now where the cache has none."""
+    seeds = [range(*data.training), range(*data.validation)]
+    for each in seeds:
+        make_cache(data.cache, each, size=config.size, workers=workers)
+    training, checks = (tuple(read_example(data.cache, seed) for seed in each) for each in seeds)
+    about: dict[str, object] = {"seeds": list(data.training), "validation seeds": list(data.validation)}
+    return TwinSource(data.weight, data.score, training, checks, about)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LungSource:
+    """Real radiographs with outlined lungs; they teach the anatomy alone."""
+
+    weight: float
+    pairs: tuple[Pair, ...]
+    name: str = "lungs"
+    score: float = 0.0
+
+    @property
+    def about(self) -> dict[str, object]:
+        """How many there are."""
+        return {"images": len(self.pairs)}
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def draw(self, rng: np.random.Generator) -> Item:
+        """A radiograph, turned and lit anew."""
+        return lung_item(self.pairs[int(rng.integers(len(self.pairs)))], rng)
+
+    def validation(self) -> tuple[Item, ...]:
+        """None: held-out lungs are measured, never tuned on."""
+        return ()
+
+
+def lung_source(data: LungData, config: Config) -> LungSource:
+    """The radiographs of the folder, without the patients that are kept for measuring."""
+    return LungSource(data.weight, read_lungs(data.folder, size=config.size, held_out=False))
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSource:
+    """Drawn pictures of known views."""
+
+    weight: float
+    config: Config
+    name: str = "views"
+    score: float = 0.0
+
+    @property
+    def about(self) -> dict[str, object]:
+        """They are drawn without end."""
+        return {"images": "drawn"}
+
+    def __len__(self) -> int:
+        return 0
+
+    def draw(self, rng: np.random.Generator) -> Item:
+        """Another picture every time."""
+        return view_item(int(rng.integers(2**31)), rng, self.config)
+
+    def validation(self) -> tuple[Item, ...]:
+        """None."""
+        return ()
+
+
+def drawn_from(sources: Sequence[Source], rng: np.random.Generator, *, count: int) -> list[Item]:
+    """*count* images, each source within one of its exact share (systematic sampling)."""
+    edges = np.cumsum([source.weight for source in sources])
+    places = (np.arange(count) + rng.random()) / count * edges[-1]
+    chosen = np.searchsorted(edges, places, side="right")
+    return [sources[int(number)].draw(rng) for number in chosen]
