@@ -45,10 +45,6 @@ class Features:
     coarse: Tensor
     whole: Tensor
 
-    def of(self, image: Tensor) -> Features:
-        """The features repeated for phrases; *image* (P,) holds the image number of each phrase."""
-        return Features(*(maps[image] for maps in (self.fine, self.middle, self.coarse, self.whole)))
-
 
 class ImageEncoder(nn.Module):
     """A small residual network with a feature pyramid. *Shape:* (B, 1, s, s) in [0, 1] -> :class:`Features`.
@@ -127,8 +123,11 @@ class AnatomyHead(nn.Module):
 class PhraseDecoder(nn.Module):
     """Cosine similarity map of phrase and image, and transposed convolutions that refine it with the image's features.
 
-    *Shape:* Features of P, phrases (P, embedding), anatomy (P, 3, s/2, s/2) -> mask logits (P, s/2, s/2),
-    presence logits (P,).
+    *Shape:* Features of B images, phrases (P, embedding), anatomy (B, 3, s/2, s/2), image (P,) the image number of each
+    phrase -> mask logits (P, s/2, s/2), presence logits (P,).
+
+    What depends on the image alone is computed once per image: a convolution over channels of both kinds is the sum of
+    a convolution over each, so that a further phrase costs no more than its own channels.
     """
 
     def __init__(self, config: Config) -> None:
@@ -144,29 +143,47 @@ class PhraseDecoder(nn.Module):
         self.out = nn.Sequential(convolution(w + w // 2 + w // 4 + 4, w // 2), nn.Conv2d(w // 2, 1, 1))
         self.presence = nn.Sequential(nn.Linear(c + config.embedding + 3, 64), nn.GELU(), nn.Linear(64, 1))
 
-    def forward(self, features: Features, phrases: Tensor, anatomy: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Features, phrases: Tensor, anatomy: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Apply; *anatomy* holds probabilities."""
-        similarity = self.similarity(features.coarse, phrases)
+        similarity = self.similarity(features.coarse, phrases, image)
         gain, shift = self.film(phrases)[:, :, None, None].chunk(2, dim=1)
-        coarse = features.coarse * (1 + gain) + shift
-        body = F.avg_pool2d(anatomy, 4)
+        coarse = features.coarse[image] * (1 + gain) + shift
+        body = F.avg_pool2d(anatomy, 4)[image]
         maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, body], dim=1))
         pooled = self._pooled(maps, similarity)
-        maps = self.refine(torch.cat([self.up1(maps), self.middle(features.middle)], dim=1))
+        maps = joined(self.refine, ((self.up1(maps), False), (self.middle(features.middle), True)), image)
         fine_similarity = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
-        maps = torch.cat([self.up2(maps), features.fine, fine_similarity, anatomy], dim=1)
-        logits = self.out(maps)[:, 0]
+        parts = ((self.up2(maps), False), (features.fine, True), (fine_similarity, False), (anatomy, True))
+        logits = self.out[1](joined(self.out[0], parts, image))[:, 0]
         strongest = logits.flatten(1).topk(32, dim=1).values.mean(dim=1, keepdim=True)
         area = logits.flatten(1).sigmoid().mean(dim=1, keepdim=True) * 20
         peak = similarity.flatten(1).amax(dim=1, keepdim=True)
         presence = self.presence(torch.cat([pooled, phrases, strongest / 4, area, peak], dim=1))
         return logits, presence[:, 0]
 
-    def similarity(self, coarse: Tensor, phrases: Tensor) -> Tensor:
-        """Cosine of each place with the phrase. *Shape:* (P, C, h, w), (P, embedding) -> (P, h, w) in [-1, 1]."""
-        places = F.normalize(self.project(coarse), dim=1)
+    def similarity(self, coarse: Tensor, phrases: Tensor, image: Tensor) -> Tensor:
+        """Cosine of each place with the phrase. *Shape:* (B, C, h, w), (P, embedding) -> (P, h, w) in [-1, 1]."""
+        places = F.normalize(self.project(coarse), dim=1)[image]
         return torch.einsum("pchw,pc->phw", places, F.normalize(phrases, dim=1))
 
     def _pooled(self, maps: Tensor, similarity: Tensor) -> Tensor:
         weights = (similarity.flatten(1) * 8).softmax(dim=1)
         return torch.einsum("pcn,pn->pc", maps.flatten(2), weights)
+
+
+def joined(block: nn.Module, parts: tuple[tuple[Tensor, bool], ...], image: Tensor) -> Tensor:
+    """``block(torch.cat(parts, dim=1))`` for a :func:`convolution`, with what belongs to images convolved once.
+
+    *Shape:* parts (P, C, h, w), or (B, C, h, w) with True beside them; image (P,) -> (P, outputs, h, w).
+    """
+    weights = torch.split(next(block.parameters()), [maps.shape[1] for maps, _ in parts], dim=1)
+    sums = []
+    for of_image in (True, False):
+        chosen = [(maps, weight) for (maps, told), weight in zip(parts, weights, strict=True) if told is of_image]
+        maps = torch.cat([each for each, _ in chosen], dim=1)
+        made = F.conv2d(maps, torch.cat([each for _, each in chosen], dim=1), padding=1)
+        sums.append(made[image] if of_image else made)
+    maps = sums[0] + sums[1]
+    for layer in list(block.children())[1:]:
+        maps = layer(maps)
+    return maps

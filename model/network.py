@@ -44,8 +44,8 @@ class GroundingNetwork(nn.Module):
 
     def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """*Shape:* phrases (P, embedding), image (P,) numbers in [0, B) -> mask logits (P, s/2, s/2), presence (P,)."""
-        anatomy = encoded.anatomy.detach().sigmoid()[image]
-        result: tuple[Tensor, Tensor] = self.decoder(encoded.features.of(image), phrases, anatomy)
+        anatomy = encoded.anatomy.detach().sigmoid()
+        result: tuple[Tensor, Tensor] = self.decoder(encoded.features, phrases, anatomy, image)
         return result
 
 

@@ -30,7 +30,7 @@ def chest(network, *, logit=9.0):
             return anatomy.expand(len(features.whole), -1, -1, -1)
 
     class Decoder(torch.nn.Module):
-        def forward(self, features, phrases, anatomy):
+        def forward(self, features, phrases, anatomy, image):
             count = len(phrases)
             return torch.full((count, size, size), logit), torch.full((count,), logit)
 
