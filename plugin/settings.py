@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8042, ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")
     public_url: str | None = Field(default=None, description="How browsers reach the service, for links in results.")
     allowed_hosts: str = Field(default="", description="Further host names of the service, with commas between; * any.")
+    viewer_dir: Path | None = Field(default=None, description="OHIF's built files; unset: no viewer is served.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
     max_attempts: int = Field(default=5, ge=1, description="Tries of a job before it is set aside as failed.")

@@ -14,6 +14,7 @@ from plugin.identity import derived_id
 from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
+from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_headers, bearer
 from plugin.values import StudyRef, makers_of
 
@@ -126,6 +127,26 @@ def make_services(settings: Settings, tools: Tools) -> Services:
             Check("reports", partial(demand, settings, reports)),
         ),
     )
+
+
+def make_viewer(settings: Settings) -> Viewer | None:
+    """What serves OHIF, when the settings name its files.
+
+    Raises
+    ------
+    InputError
+        If they are not there, or there is no DICOMweb server for it to read.
+    """
+    from plugin.dicom.instance import series_of
+
+    folder = settings.viewer_dir
+    if folder is None:
+        return None
+    if not (folder / "index.html").is_file():
+        raise InputError("SIGHTLINE_VIEWER_DIR holds no index.html: name the folder dist of @ohif/app, or unset it")
+    if settings.archive_url is None:
+        raise InputError("SIGHTLINE_VIEWER_DIR needs a DICOMweb server: set SIGHTLINE_ARCHIVE_URL, too, or unset it")
+    return Viewer(folder, settings.archive_url, archive_headers(settings), settings.timeout_s, series_of)
 
 
 def demand(settings: Settings, check: Callable[[Settings], Finding]) -> None:

@@ -1,55 +1,26 @@
-"""OHIF for tests: its built files and a DICOMweb proxy to a real Orthanc, on one origin."""
+"""OHIF for tests: served by the service itself, on one origin with DICOMweb from a real Orthanc, without a model."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
-import httpx
+import uvicorn
+from queues import MemoryQueue
 from servers import ROOT, OrthancServer, require
 
-OHIF = ROOT / "tests" / "acceptance" / "ohif"
-DIST = OHIF / "node_modules" / "@ohif" / "app" / "dist"
-_NOT_PASSED_ON = ("connection", "content-encoding", "content-length", "transfer-encoding", "keep-alive")
+from plugin.dicom.instance import series_of
+from plugin.flow import outputs_of
+from plugin.results import ResultFolder
+from plugin.service import Services, create_app
+from plugin.service.viewer import Viewer
+from plugin.values import Evidence
 
-
-class _Handler(SimpleHTTPRequestHandler):
-    """Files of the distribution, our configuration, ``/dicom-web`` from Orthanc with its credentials."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, *arguments: object, archive: httpx.Client, **keywords: object) -> None:
-        self.archive = archive
-        super().__init__(*arguments, directory=str(DIST), **keywords)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        if self.path.startswith("/dicom-web/"):
-            self._proxy()
-            return
-        if not (DIST / self.path.partition("?")[0].lstrip("/")).is_file():
-            self.path = "/index.html"  # every other address is one of the application's routes
-        super().do_GET()
-
-    def translate_path(self, path: str) -> str:
-        if path.partition("?")[0] == "/app-config.js":
-            return str(OHIF / "app-config.js")
-        return super().translate_path(path)
-
-    def _proxy(self) -> None:
-        answer = self.archive.get(self.path, headers={"Accept": self.headers.get("Accept", "*/*")})
-        self.send_response(answer.status_code)
-        for name, value in answer.headers.items():
-            if name.lower() not in _NOT_PASSED_ON:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.content)))
-        self.end_headers()
-        self.wfile.write(answer.content)
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing: the browser's own errors tell enough."""
+DIST = ROOT / "tests" / "acceptance" / "ohif" / "node_modules" / "@ohif" / "app" / "dist"
 
 
 def require_ohif() -> None:
@@ -57,17 +28,27 @@ def require_ohif() -> None:
     require("chromium", "Orthanc", *([] if (DIST / "index.html").is_file() else ["OHIF (tests/install-npm-packages)"]))
 
 
+def _unused(*_: Any) -> Any:
+    raise AssertionError("the viewer asks for no grounding")
+
+
 @contextmanager
-def run_ohif(orthanc: OrthancServer) -> Iterator[str]:
-    """OHIF's address, until the block ends."""
-    with orthanc.http() as archive:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, archive=archive))
-        server.daemon_threads = True
-        thread = Thread(target=server.serve_forever, daemon=True)
+def run_viewer(orthanc: OrthancServer, folder: Path, *evidence: Evidence) -> Iterator[str]:
+    """The service with OHIF over *orthanc*, with the results of *evidence* kept in *folder*; yields its address."""
+    results = ResultFolder(folder)
+    for each in evidence:
+        results.write(each.study, outputs_of(each).files)
+    viewer = Viewer(DIST, orthanc.dicomweb_url, orthanc.headers, 60.0, series_of)
+    grounder: Any = None
+    services = Services(MemoryQueue(), results, _unused, _unused, grounder, _unused, _unused)
+    app = create_app(services, work=False, viewer=viewer)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            server.shutdown()
-            server.server_close()
+            server.should_exit = True
             thread.join()

@@ -8,7 +8,7 @@ from plugin.flow import Tools
 from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
 from plugin.settings import Settings, load_settings
-from plugin.wiring import make_services, make_tools
+from plugin.wiring import make_services, make_tools, make_viewer
 
 
 def run() -> int:
@@ -21,7 +21,11 @@ def run() -> int:
 
 def serve(settings: Settings, *, tools: Tools, at: str = "") -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
-    app = create_app(make_services(settings, tools), allowed_hosts=(*LOOPBACK, *settings.host_names))
+    app = create_app(
+        make_services(settings, tools),
+        allowed_hosts=(*LOOPBACK, *settings.host_names),
+        viewer=make_viewer(settings),
+    )
     console = Console()
     listen(
         app,

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Any
 
 from highdicom import SOPClass
-from pydicom import Dataset, config, dcmwrite
+from pydicom import Dataset, config, dcmread, dcmwrite
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import validate_value
@@ -153,3 +153,8 @@ def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_nam
         file_name=file_name,
         content=buffer.getvalue(),
     )
+
+
+def series_of(content: bytes) -> str:
+    """The Series Instance UID of a DICOM file that Sightline wrote."""
+    return str(dcmread(BytesIO(content), specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)

@@ -17,6 +17,7 @@ from plugin.service.parts import Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
 from plugin.service.studies import studies_router
+from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.worker import Worker
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -30,6 +31,7 @@ def create_app(
     allowed_hosts: tuple[str, ...] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
     work: bool = True,
+    viewer: Viewer | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -39,6 +41,7 @@ def create_app(
         whose name was pointed at this machine (DNS rebinding) reads nothing.
     max_body_bytes : larger requests are refused.
     work : whether jobs are worked on here.
+    viewer : when given, OHIF is served, too, and reads the archive through this service.
     """
     worker = Worker(services.queue, services.ground)
 
@@ -59,9 +62,12 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(studies_router(services, wake=worker.wake))
+    app.include_router(studies_router(services, wake=worker.wake, viewer=viewer is not None))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
+    if viewer is not None:
+        app.include_router(viewer_router(viewer, services.results))
+        serve_files(app, viewer)
     answer_with_problems(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)

@@ -20,6 +20,8 @@ from plugin.ports import Job, JobState
 from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 
+# The evidence page works from disk, where there is no viewer: only here its link is shown.
+HIDDEN_LINK, SHOWN_LINK = b'<a class="open" href="viewer" hidden>', b'<a class="open" href="viewer">'
 EXAMPLE_UID = "1.2.826.0.1.3680043.8.498.1"
 StudyUid = Annotated[str, Path(description="Study Instance UID.", examples=[EXAMPLE_UID], max_length=64)]
 
@@ -60,8 +62,8 @@ def answer_of(job: Job) -> JobAnswer:
     )
 
 
-def studies_router(services: Services, *, wake: Callable[[], None]) -> APIRouter:
-    """Routes over *services*; *wake* is called when a job was put."""
+def studies_router(services: Services, *, wake: Callable[[], None], viewer: bool = False) -> APIRouter:
+    """Routes over *services*; *wake* is called when a job was put; *viewer*: pages link to the viewer."""
     router = APIRouter(tags=["studies"])
 
     @router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")
@@ -102,11 +104,12 @@ def studies_router(services: Services, *, wake: Callable[[], None]) -> APIRouter
     )
     def page(study_instance_uid: StudyUid) -> HTMLResponse:
         """Report and image: hover a phrase, and its region lights up."""
-        return HTMLResponse(result_file(services, study_instance_uid, "evidence.html"))
+        content = result_file(services, study_instance_uid, "evidence.html")
+        return HTMLResponse(content.replace(HIDDEN_LINK, SHOWN_LINK, 1) if viewer else content)
 
     @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
     def home() -> HTMLResponse:
-        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services)))
+        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services), viewer=viewer))
 
     @router.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
@@ -136,12 +139,13 @@ def _without_jobs(services: Services) -> tuple[str, ...]:
     return tuple(study.study_instance_uid for study in services.results.studies() if study not in known)
 
 
-def home_page(jobs: tuple[Job, ...], others: tuple[str, ...]) -> str:
+def home_page(jobs: tuple[Job, ...], others: tuple[str, ...], *, viewer: bool = False) -> str:
     """The list of *jobs* and of *others* (UIDs of studies with results but no recent job) as HTML."""
     style = _style()
     return _template().render(
         jobs=jobs,
         others=others,
+        viewer=viewer,
         moving=any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs),
         style=Markup(style),  # noqa: S704 - a file of this package
         policy=content_security_policy(style=style, script=""),

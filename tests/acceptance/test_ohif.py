@@ -67,7 +67,7 @@ def _source(header: Dataset) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def ohif(orthanc: OrthancServer, chromium: Browser) -> Iterator[Ohif]:
+def ohif(orthanc: OrthancServer, chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ohif]:
     viewer.require_ohif()
     kinds = (
         {"rows": 480, "columns": 400, "spacing": (SPACING_MM, SPACING_MM)},
@@ -89,7 +89,7 @@ def ohif(orthanc: OrthancServer, chromium: Browser) -> Iterator[Ohif]:
     with orthanc.http() as archive:
         for content in (*(_source(make_header(**kind)) for kind in kinds), *(it.content for it in (*segs, sr))):
             archive.post("/instances", content=content).raise_for_status()
-    with viewer.run_ohif(orthanc) as address:
+    with viewer.run_viewer(orthanc, tmp_path_factory.mktemp("results"), evidence) as address:
         # OHIF's service worker would fetch the whole distribution again, 200 MB, behind the first page.
         context = chromium.new_context(viewport={"width": 1400, "height": 900}, service_workers="block")
         context.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")

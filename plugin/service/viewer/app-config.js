@@ -1,10 +1,15 @@
-/* OHIF as conformance/dicom.md asks for it: same origin, Orthanc behind it, results open without a question. */
+/* OHIF as conformance/dicom.md asks for it: same origin, the archive behind the service, results open without a question. */
 window.config = {
   routerBasename: '/',
-  extensions: [],
+  extensions: ['/sightline/sightline.js'],
   modes: [],
-  customizationService: {},
-  showStudyList: true,
+  customizationService: {
+    mode: {
+      viewer: { rightPanels: { $unshift: ['sightline.panelModule.report'] } },
+      '*': { 'panelSegmentation.disableEditing': { $set: true } },
+    },
+  },
+  showStudyList: false,
   showWarningMessageForCrossOrigin: false,
   showLoadingIndicator: true,
   showErrorDetails: 'always',
@@ -16,8 +21,8 @@ window.config = {
       namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
       sourceName: 'dicomweb',
       configuration: {
-        friendlyName: 'Orthanc',
-        name: 'orthanc',
+        friendlyName: 'Archive',
+        name: 'archive',
         wadoUriRoot: '/dicom-web',
         qidoRoot: '/dicom-web',
         wadoRoot: '/dicom-web',
@@ -30,7 +35,13 @@ window.config = {
         dicomUploadEnabled: false,
         singlepart: 'bulkdata,video,pdf',
         omitQuotationForMultipartRequest: true,
-        bulkDataURI: { enabled: true },
+        bulkDataURI: {
+          enabled: true,
+          /* The archive names itself as the service reaches it; browsers reach it through the service. */
+          transform: (uri) => uri.replace(/^https?:.*?(?=\/studies\/)/, '/dicom-web'),
+          startsWith: '/dicom-web',
+          prefixWith: '/dicom-web',
+        },
       },
     },
   ],
