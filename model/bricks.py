@@ -138,6 +138,9 @@ class PhraseDecoder(nn.Module):
         self.mix = nn.Sequential(convolution(c + 4, c), convolution(c, c))
         self.up1 = nn.ConvTranspose2d(c, c, 2, 2)
         self.middle = nn.Conv2d(c, w, 1)
+        self.middle_film = nn.Linear(config.embedding, 2 * w)
+        nn.init.zeros_(self.middle_film.weight)
+        nn.init.zeros_(self.middle_film.bias)
         self.refine = convolution(c + w, w + w // 2)
         self.up2 = nn.ConvTranspose2d(w + w // 2, w // 2 + w // 4, 2, 2)
         self.out = nn.Sequential(convolution(w + w // 2 + w // 4 + 4, w // 2), nn.Conv2d(w // 2, 1, 1))
@@ -151,7 +154,9 @@ class PhraseDecoder(nn.Module):
         body = F.avg_pool2d(anatomy, 4)[image]
         maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, body], dim=1))
         pooled = self._pooled(maps, similarity)
-        maps = joined(self.refine, ((self.up1(maps), False), (self.middle(features.middle), True)), image)
+        gain, shift = self.middle_film(phrases)[:, :, None, None].chunk(2, dim=1)
+        middle = self.middle(features.middle)[image] * (1 + gain) + shift
+        maps = self.refine(torch.cat([self.up1(maps), middle], dim=1))
         fine_similarity = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
         parts = ((self.up2(maps), False), (features.fine, True), (fine_similarity, False), (anatomy, True))
         logits = self.out[1](joined(self.out[0], parts, image))[:, 0]

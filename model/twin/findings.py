@@ -182,7 +182,7 @@ def pacemaker(chest: Chest, rng: np.random.Generator, side: str) -> tuple[Map, M
     path = [(x, y - 1.5), (sign * 5.5, patient.lung_top + 2.4), (-1.0, patient.lung_top + 3.8), vein, (-2.2, 2.5), tip]
     lead = canvas.tube(_curve(patient, path), 0.2)
     metal = can * 0.45 + lead * 0.07
-    return metal.astype(np.float32), can | (canvas.blur(lead, 0.1) > 0.12)
+    return metal.astype(np.float32), can | _band(canvas, lead)
 
 
 def central_line(chest: Chest, rng: np.random.Generator, side: str) -> tuple[Map, Mask]:
@@ -205,7 +205,12 @@ def tracheal_tube(chest: Chest, rng: np.random.Generator) -> tuple[Map, Mask]:
 def _catheter(chest: Chest, path: list[tuple[float, float]], width: float, metal_cm: float) -> tuple[Map, Mask]:
     canvas = chest.canvas
     tube = canvas.tube(_curve(chest.build, path), width)
-    return (tube * metal_cm).astype(np.float32), canvas.blur(tube, 0.12) > 0.12
+    return (tube * metal_cm).astype(np.float32), _band(canvas, tube)
+
+
+def _band(canvas: Canvas, tube: Map) -> Mask:
+    """A thin tube with about 4 mm on either side: a highlight as thin as a catheter is not seen."""
+    return np.asarray(canvas.blur(tube, 0.3) > 0.04)
 
 
 def _curve(patient: Build, points: list[tuple[float, float]]) -> npt.NDArray[np.float64]:

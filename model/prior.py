@@ -1,0 +1,158 @@
+"""Where a finding lies in other patients, by the words alone: readers' boxes averaged in the frame of the lungs. Pure.
+
+An image adds evidence to it: both are joined log-linearly (:class:`Fusion`), with weights fitted on validation patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F  # noqa: N812 (PyTorch's own convention)
+
+from model.anatomy import Lungs, third_of
+from model.values import Query
+
+Maps = npt.NDArray[np.float32]
+#: Finding, side and third; empty where the words do not say.
+Key = tuple[str, str, str]
+
+CELLS = 64
+#: The box around both lungs lies between these cells of the frame, so that boxes may reach beyond it.
+_FIRST, _LAST = 8, 56
+#: Findings that readers box alike share their tables.
+_ALIKE = {"consolidation": "opacity"}
+_OTHER = {"left": "right", "right": "left"}
+#: What a mirrored box of the other side counts: chests are not symmetric.
+_MIRRORED = 0.3
+_LEAST, _MOST = 1e-3, 1 - 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """What a reader drew for a query: *mask* bool (size, size) on the upright square, and the lungs there."""
+
+    query: Query
+    mask: npt.NDArray[np.bool_]
+    lungs: Lungs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """Probability of each place given that the finding is there.
+
+    Parameters
+    ----------
+    tables : float32 (CELLS, CELLS) in (0, 1) by finding, side and third, in the frame of the lungs.
+    """
+
+    tables: Mapping[Key, Maps]
+
+    def of(self, query: Query, lungs: Lungs) -> Maps | None:
+        """The most telling table for *query*, laid over *lungs*: float32 (size, size), or None where nothing is known."""
+        table = next((self.tables[key] for key in _keys(query) if key in self.tables), None)
+        if table is None or not lungs.plausible:
+            return None
+        size = len(lungs.right)
+        flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+        laid = cv2.warpAffine(table, _frame(lungs), (size, size), flags=flags, borderValue=_LEAST)
+        return np.asarray(laid, np.float32)
+
+
+def learn_prior(drawn: Sequence[Drawn], *, fewest: int = 8, blur: float = 2.0) -> Prior:
+    """Mean masks of each finding, side and third that has at least *fewest* examples, smoothed by *blur* cells."""
+    sums: dict[Key, Maps] = {}
+    counts: dict[Key, float] = {}
+    own: dict[Key, int] = {}
+
+    def add(keys: Sequence[Key], laid: Maps, weight: float) -> None:
+        for key in keys:
+            sums[key] = sums.get(key, np.zeros((CELLS, CELLS), np.float32)) + weight * laid
+            counts[key] = counts.get(key, 0.0) + weight
+
+    for each in drawn:
+        if not each.lungs.plausible:
+            continue
+        laid = np.asarray(cv2.warpAffine(each.mask.astype(np.float32), _frame(each.lungs), (CELLS, CELLS)), np.float32)
+        finding, side = _named(each.query), each.query.side or ""
+        third = _third(laid)
+        for key in (keys := ((finding, side, third), (finding, side, ""))):
+            own[key] = own.get(key, 0) + 1
+        add(keys, laid, 1.0)
+        other = _OTHER.get(side, side)
+        add(((finding, other, third), (finding, other, "")), laid[:, ::-1], _MIRRORED)
+    kept = [key for key in sums if own.get(key, 0) >= fewest]
+    return Prior({key: _smooth(sums[key] / counts[key], blur) for key in sorted(kept)})
+
+
+def _smooth(mean: Maps, blur: float) -> Maps:
+    return np.asarray(np.clip(cv2.GaussianBlur(mean, (0, 0), blur), _LEAST, _MOST), np.float32)
+
+
+def _named(query: Query) -> str:
+    return _ALIKE.get(query.finding, query.finding)
+
+
+def _keys(query: Query) -> tuple[Key, ...]:
+    """The most telling first."""
+    finding, side, third = _named(query), query.side or "", third_of(query)
+    said = "" if third is None else str(third)
+    return tuple(dict.fromkeys(((finding, side, said), (finding, side, ""), (finding, "", said), (finding, "", ""))))
+
+
+def _third(laid: Maps) -> str:
+    """The third of the lungs in which the middle of a mask lies."""
+    rows = laid.sum(axis=1)
+    middle = float((rows * np.arange(CELLS)).sum() / max(float(rows.sum()), 1e-6))
+    return str(int(np.clip((middle - _FIRST) * 3 // (_LAST - _FIRST), 0, 2)))
+
+
+def _frame(lungs: Lungs) -> npt.NDArray[np.float64]:
+    """Matrix from the square's cells to the frame: the box around both lungs, stretched to one size."""
+    rows, columns = np.nonzero(lungs.right | lungs.left)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    across, down = (_LAST - _FIRST) / (right - left), (_LAST - _FIRST) / (bottom - top)
+    return np.array([[across, 0, _FIRST - across * left], [0, down, _FIRST - down * top]], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Image evidence and prior, joined log-linearly: logit = *evidence* e + *prior* p + *bias*."""
+
+    evidence: float = 1.0
+    prior: float = 0.0
+    bias: float = 0.0
+
+    def __call__(self, seen: Maps, expected: Maps | None) -> Maps:
+        """Probabilities of one shape, joined; *seen* itself where nothing was expected."""
+        if expected is None:
+            return seen
+        logit = self.evidence * _logit(seen) + self.prior * _logit(expected) + self.bias
+        return np.asarray(1 / (1 + np.exp(-logit)), np.float32)
+
+
+def fit_fusion(seen: Sequence[Maps], expected: Sequence[Maps], truth: Sequence[npt.NDArray[np.bool_]]) -> Fusion:
+    """Logistic regression over the cells of phrases that are there; no weight is below zero."""
+    inputs = torch.tensor(np.stack([[_logit(each) for each in seen], [_logit(each) for each in expected]], axis=-1))
+    wanted = torch.tensor(np.stack(truth), dtype=torch.float32)
+    weights = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(inputs @ weights[:2].clamp(min=0) + weights[2], wanted)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    evidence, prior, bias = weights.detach().tolist()
+    return Fusion(max(evidence, 0.0), max(prior, 0.0), bias)
+
+
+def _logit(probability: Maps) -> Maps:
+    clipped = np.clip(probability, _LEAST, _MOST)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
