@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from model.lungs import whole_lungs
 from model.twin.findings import TwinFinding
 from model.twin.sample import sample
 
@@ -53,7 +54,8 @@ def read_example(folder: Path, seed: int) -> Example:
     with np.load(_path(folder, seed)) as stored:
         said = json.loads(str(stored["findings"]))
         masks = stored["masks"]
-        anatomy = np.concatenate([stored["lungs"], stored["heart"][None]]).astype(np.float32)
+        heart = stored["heart"].astype(np.float32)
+        anatomy = np.concatenate([whole_lungs(stored["lungs"].astype(np.float32), heart), heart[None]])
         findings = tuple(
             TwinFinding(mask=mask, **{**each, "sites": tuple(each["sites"])})
             for each, mask in zip(said, masks, strict=True)

@@ -34,6 +34,21 @@ def read_lungs(folder: Path, *, size: int, held_out: bool) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
+def whole_lungs(lungs: npt.NDArray[np.float32], heart: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Lungs (2, h, w), right first, with what lies before and behind the *heart* (h, w), as V7 outlines them.
+
+    At the heart a lung reaches as far to the middle as it does anywhere above.
+    """
+    whole = lungs.copy()
+    for number, lung in enumerate(lungs > 0.5):
+        if lung.any():
+            rows, columns = np.nonzero(lung)
+            across, down = np.arange(lung.shape[1])[None, :], np.arange(lung.shape[0])[:, None]
+            lateral = across >= columns.min() if number else across <= columns.max()
+            whole[number] = np.maximum(whole[number], (heart > 0.5) & lateral & (down <= rows.max()))
+    return whole
+
+
 def _pair(image_file: Path, mask_file: Path, *, size: int) -> Pair:
     image = cv2.imread(str(image_file), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)

@@ -1,6 +1,7 @@
-"""Where a finding lies in other patients, by the words alone: readers' boxes averaged in the frame of the lungs. Pure.
+"""Where a finding lies in other patients, by the words alone: readers' boxes laid over each other. Pure.
 
-An image adds evidence to it: both are joined log-linearly (:class:`Fusion`), with weights fitted on validation patients.
+They are averaged in the frame of the lungs. An image adds evidence: both are joined log-linearly (:class:`Fusion`),
+with weights fitted on validation patients.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ class Prior:
     tables: Mapping[Key, Maps]
 
     def of(self, query: Query, lungs: Lungs) -> Maps | None:
-        """The most telling table for *query*, laid over *lungs*: float32 (size, size), or None where nothing is known."""
+        """The most telling table for *query*, laid over *lungs*: float32 (size, size), or None where none is known."""
         table = next((self.tables[key] for key in _keys(query) if key in self.tables), None)
         if table is None or not lungs.plausible:
             return None
         size = len(lungs.right)
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
-        laid = cv2.warpAffine(table, _frame(lungs), (size, size), flags=flags, borderValue=_LEAST)
+        laid = cv2.warpAffine(table, _frame(lungs), (size, size), flags=flags, borderValue=(_LEAST,))
         return np.asarray(laid, np.float32)
 
 

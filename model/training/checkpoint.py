@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 FILE_NAME = "checkpoint.pt"
 
@@ -31,6 +32,7 @@ class State:
     step : the last one done.
     best, best_step, best_state : the highest score so far, when, and with which weights.
     stopped : ended early.
+    average : running mean of the weights, which is scored and kept in place of the network's own.
     """
 
     network: nn.Module
@@ -40,6 +42,20 @@ class State:
     best_step: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
     stopped: bool = False
+    average: AveragedModel | None = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network whose score counts."""
+        return self.network if self.average is None else self.average.module
+
+
+def begin(network: nn.Module, optimiser: torch.optim.Optimizer, *, average: float) -> State:
+    """Before the first step; *average* is the decay of the running mean, 0 for none."""
+    if not average:
+        return State(network, optimiser)
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)  # type: ignore[no-untyped-call]
+    return State(network, optimiser, average=mean)
 
 
 def learnt(network: nn.Module) -> dict[str, Tensor]:
@@ -65,6 +81,7 @@ def save(state: State, folder: Path, *, identity: dict[str, Any]) -> None:
         "best_step": state.best_step,
         "best_state": state.best_state,
         "stopped": state.stopped,
+        "average": {} if state.average is None else state.average.state_dict(),
     }
     torch.save(kept, content)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +120,8 @@ def resume(state: State, folder: Path, *, identity: dict[str, Any]) -> bool:
     state.optimiser.load_state_dict(kept["optimiser"])
     state.step, state.best, state.best_step = kept["step"], kept["best"], kept["best_step"]
     state.best_state, state.stopped = kept["best_state"], kept["stopped"]
+    if state.average is not None:
+        state.average.load_state_dict(kept["average"])
     return True
 
 

@@ -7,6 +7,7 @@ Paths are relative to the file. docs/training.md says what each key does.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,7 @@ class TwinData:
     weight : share of the images of a batch, relative to the other sources.
     training, validation : first seed, and the one after the last.
     cache : folder for the rendered samples.
+    small : how many times as often a sample with a small finding is drawn as another.
     score : weight of this source in the score that chooses the best weights.
     """
 
@@ -49,6 +51,7 @@ class TwinData:
     cache: Path
     training: tuple[Count, Count] = TRAINING_SEEDS
     validation: tuple[Count, Count] = VALIDATION_SEEDS
+    small: Annotated[float, Field(ge=1)] = 1.0
     score: Weight = 1.0
 
 
@@ -87,6 +90,7 @@ class PhraseData:
     reword : how often another wording of the same finding replaces the phrase.
     mirror : how often picture and words are mirrored.
     phrases : at most so many of one image at a time.
+    prior : learn from it where findings lie by the words alone (:mod:`model.prior`).
     score : weight of this source in the score that chooses the best weights.
     faults : "stop" before training when the data has faults, or "skip" the samples that have one.
     """
@@ -103,6 +107,7 @@ class PhraseData:
     reword: Share = 0.3
     mirror: Share = 0.5
     phrases: Positive = 6
+    prior: bool = True
     score: Weight = 1.0
     faults: Literal["stop", "skip"] = "stop"
 
@@ -144,15 +149,13 @@ Data = Annotated[TwinData | LungData | ViewData | PhraseData | LabelData, Field(
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Shares of the patients, by a hash: kept aside for measuring, and to validate on; the rest trains."""
+    """Whether the fifth of patients kept for measuring (:mod:`model.data.split`) is left out, and the share of the
+    others to validate on; the rest trains.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    held_out: Share = 0.2
-    validation: Share = 0.1
-
-    def __post_init__(self) -> None:
-        if self.held_out + self.validation >= 1:
-            raise ValueError("held_out and validation leave nobody to train on")
+    held_out: bool = True
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Loss:
     dice: Weight = 1.0
     presence: Weight = 0.5
     anatomy: Weight = 2.0
+    outlines: Weight = 0.2
     view: Weight = 0.2
 
 
@@ -182,6 +186,7 @@ class Recipe:
     check_every : steps between looks at the validation samples.
     checkpoint_every : steps between checkpoints.
     patience : looks without a better score before stopping early; 0 never stops.
+    average : decay of the running mean of the weights that is scored and kept (Tarvainen and Valpola 2017); 0 for none.
     minutes : stop after so many of them; 0 for no limit. A run stopped so depends on the machine's speed.
     presence_score : share of the presence AUC in the score; the rest is the average precision of cells.
     """
@@ -198,6 +203,7 @@ class Recipe:
     check_every: Positive = 100
     checkpoint_every: Positive = 50
     patience: Count = 0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     minutes: Weight = 0.0
     presence_score: Share = 0.0
 
@@ -232,6 +238,7 @@ class Training:
     Parameters
     ----------
     out : folder for weights and manifest.
+    start : folder of weights to begin from, of a network with these measures; random ones when empty.
     run : folder for the log and the checkpoint; ``training`` in *out* when empty.
     name : of the weights, in their manifest.
     network : measures that differ from those of :class:`model.config.Config`.
@@ -241,6 +248,7 @@ class Training:
     out: Path
     recipe: Recipe
     data: Annotated[tuple[Data, ...], Field(min_length=1)]
+    start: Path | None = None
     run: Path | None = None
     name: str = "sightline-twin"
     seed: Count = 1
@@ -271,7 +279,7 @@ class Training:
 
     def recipe_of(self) -> dict[str, Any]:
         """Everything that decides about the weights, as JSON values; no folders, and nothing about this machine."""
-        said: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude={"out", "run", "machine"})
+        said: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude={"out", "run", "start", "machine"})
         said["precision"] = self.machine.precision
         said["network"] = json.loads(self.measures().to_json())
         said["data"] = [{key: each[key] for key in each if key not in (*_PATHS, "open")} for each in said["data"]]
@@ -279,7 +287,8 @@ class Training:
 
 
 _ADAPTER = TypeAdapter(Training)
-_PATHS = ("out", "run", "cache", "folder", "table")
+_ADDRESS = re.compile(r"[a-z0-9]+://|twin:")
+_PATHS = ("out", "run", "start", "cache", "folder", "table")
 
 
 def read_training(file: Path, overrides: Sequence[str] = ()) -> Training:
@@ -361,7 +370,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
                 table[name] = str((folder / table[name]).resolve())
         for name in ("open", "validation_open"):
             # An address keeps its form; a local file is relative to the configuration.
-            if isinstance(table.get(name), str) and table[name] and "://" not in table[name]:
+            if isinstance(table.get(name), str) and table[name] and not _ADDRESS.match(table[name]):
                 table[name] = str((folder / table[name]).resolve())
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -83,10 +84,12 @@ def fit(
     made = batches(sources, config, seed=training.seed, steps=left, count=recipe.batch, workers=workers)
     for step, batch in zip(left, made, strict=True):
         hooks.log(step, step_of(state, network, batch, training=training, step=step, steps=steps))
+        if state.average is not None:
+            state.average.update_parameters(network)
         state.step = step
         late = bool(recipe.minutes) and time.monotonic() - began > recipe.minutes * 60
         if step % recipe.check_every == 0 or step == steps or late:
-            hooks.log(step, look(state, network, training, checks))
+            hooks.log(step, look(state, training, checks))
         if step % recipe.checkpoint_every == 0 or step == steps or late or state.stopped:
             hooks.save(state)
         if late or state.stopped:
@@ -126,13 +129,13 @@ def step_of(
     return {**figures, "gradient norm": norm, "learning rate": rate}
 
 
-def look(state: State, network: GroundingNetwork, training: Training, checks: Sequence[Checks]) -> Figures:
+def look(state: State, training: Training, checks: Sequence[Checks]) -> Figures:
     """Score the validation images; keep the best weights, and stop early when they are long past."""
-    recipe = training.recipe
-    scores = [score_of(network, check) for check in checks]
+    recipe, scored = training.recipe, cast(GroundingNetwork, state.scored)
+    scores = [score_of(scored, check) for check in checks]
     score = total(scores, [check.weight for check in checks], presence=recipe.presence_score)
     if score > state.best:
-        state.best, state.best_step, state.best_state = score, state.step, learnt(network)
+        state.best, state.best_step, state.best_state = score, state.step, learnt(scored)
     waited = (state.step - state.best_step) // recipe.check_every
     state.stopped = bool(recipe.patience) and waited >= recipe.patience
     figures = {"score": score}

@@ -41,14 +41,23 @@ def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     anatomy = F.binary_cross_entropy_with_logits(
         answer.encoded.anatomy.float(), batch.anatomy.clamp(min=0), weight=outlined
     )
+    outlines = _outlines(answer.encoded.anatomy.float(), batch)
     view = F.cross_entropy(answer.encoded.view.float(), batch.view, ignore_index=-1, reduction="sum")
     return {
         "focal": loss.focal * focal,
         "dice": loss.dice * dice,
         "presence": loss.presence * _mean(there, torch.ones_like(there)),
         "anatomy": loss.anatomy * anatomy,
+        "outlines": loss.outlines * outlines,
         "view": loss.view * view / (batch.view >= 0).sum().clamp(min=1),
     }
+
+
+def _outlines(logits: Tensor, batch: Batch) -> Tensor:
+    """Dice loss over the planes of anatomy that are known and not empty."""
+    planes = batch.anatomy.flatten(2)
+    there = (planes >= 0).all(dim=2) & (planes > 0).any(dim=2) & (batch.known[:, None] > 0)
+    return _mean(dice_loss(logits.flatten(0, 1), batch.anatomy.clamp(min=0).flatten(0, 1)), there.flatten().float())
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

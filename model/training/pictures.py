@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from model.batches import Asked, Item, augmented
+from model.data.split import fold_of, held_out
 from model.network import VIEWS
 from model.training.config import Split
 from model.training.shelf import Shelf
@@ -18,6 +18,8 @@ from model.training.wording import other_side, reworded
 from model.values import Query
 
 Odds = npt.NDArray[np.float64]
+#: Steps in which a share of the patients is counted.
+_FOLDS = 1000
 _FRONTAL, _LATERAL = {"AP", "PA", "FRONTAL"}, {"LL", "RL", "LAT", "LATERAL"}
 
 
@@ -158,7 +160,6 @@ def _mirrored(item: Item) -> Item:
 
 def part_of(patient: str, split: Split) -> str:
     """Which part a patient belongs to: "held out", "validation" or "training"; the same in every data set."""
-    share = crc32(patient.encode()) % 1000 / 1000
-    if share < split.held_out:
+    if split.held_out and held_out(patient):
         return "held out"
-    return "validation" if share < split.held_out + split.validation else "training"
+    return "validation" if fold_of(patient, _FOLDS) < split.validation * _FOLDS else "training"

@@ -18,7 +18,7 @@ from model.training.loop import Figures, Hooks, fit, optimiser_of, steps_of
 from model.training.scores import checks_of, tuned
 from model.training.sources import Source
 from model.training.tracking import Tracker, tracked
-from model.weights import Manifest, save_weights
+from model.weights import Manifest, WeightsError, load_weights, save_weights
 
 
 def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tuple[Manifest, Path]:
@@ -36,9 +36,11 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
     sources = gather(training, lambda said: console.print(said, highlight=False))
     network = seeded_network(training.measures(), training.seed)
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(network, optimiser_of(network, training.recipe))
+    started = begun_from(network, training.start)
+    state = checkpoint.begin(network, optimiser_of(network, training.recipe), average=training.recipe.average)
     about = {source.name: source.about for source in sources}
-    identity = {"recipe": training.recipe_of(), "data": about, "threads": torch.get_num_threads()}
+    recipe = {**training.recipe_of(), "start": started}
+    identity = {"recipe": recipe, "data": about, "threads": torch.get_num_threads()}
     again = checkpoint.resume(state, training.run_folder, identity=identity)
     console.print(f"{parameters_of(network):,} parameters on {device.type}, {training.machine.precision}")
     for source in sources:
@@ -46,7 +48,6 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
     if again:
         console.print(f"going on after step {state.step}")
     figures = _figures(state, network, training, sources=sources, identity=identity, console=console)
-    recipe = training.recipe_of()
     manifest = save_weights(network.cpu(), training.out, figures=figures, recipe=recipe, data=about, name=training.name)
     return manifest, training.out
 
@@ -91,6 +92,24 @@ def _shown(tracker: Tracker, progress: Progress, bar: TaskID) -> Callable[[int, 
             progress.console.print(f"step {step}: {said}", highlight=False)
 
     return log
+
+
+def begun_from(network: GroundingNetwork, folder: Path | None) -> str:
+    """Give *network* the weights of *folder*, if any: their SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If they are missing, damaged, or of another network.
+    """
+    if folder is None:
+        return ""
+    weights, manifest = load_weights(folder)
+    try:
+        network.load_state_dict(weights.state_dict())
+    except RuntimeError as error:
+        raise WeightsError("the weights to start from are of a network with other measures") from error
+    return manifest.sha256
 
 
 def device_of(machine: Machine) -> torch.device:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from model.batches import Item, item_of, lung_item, view_item
 from model.cache import Example, make_cache, read_example
@@ -61,6 +62,7 @@ class TwinSource:
     weight: float
     score: float
     training: tuple[Example, ...]
+    odds: npt.NDArray[np.float64]
     checks: tuple[Example, ...]
     about: dict[str, object]
     name: str = "twin"
@@ -70,7 +72,7 @@ class TwinSource:
 
     def draw(self, rng: np.random.Generator) -> Item:
         """A sample, turned, lit and worded anew."""
-        return item_of(self.training[int(rng.integers(len(self.training)))], rng, augment=True)
+        return item_of(self.training[int(rng.choice(len(self.training), p=self.odds))], rng, augment=True)
 
     def validation(self) -> tuple[Item, ...]:
         """Every validation sample as rendered, always in the same words."""
@@ -85,7 +87,13 @@ def twin_source(data: TwinData, *, config: Config, workers: int) -> TwinSource:
         make_cache(data.cache, each, size=config.size, workers=workers)
     training, checks = (tuple(read_example(data.cache, seed) for seed in each) for each in seeds)
     about: dict[str, object] = {"seeds": list(data.training), "validation seeds": list(data.validation)}
-    return TwinSource(data.weight, data.score, training, checks, about)
+    odds = np.array([data.small if _has_small(example) else 1.0 for example in training])
+    return TwinSource(data.weight, data.score, training, odds / odds.sum(), checks, about)
+
+
+def _has_small(example: Example) -> bool:
+    """Whether a finding covers less than a hundredth of the picture: nodules, tubes, thin atelectasis."""
+    return any(finding.mask.mean() < 0.01 for finding in example.findings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
