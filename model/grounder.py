@@ -89,6 +89,10 @@ class TorchGrounder:
             return seen if self._lungs(encoded).plausible else View.UNKNOWN
         return seen
 
+    def lungs(self, pixels: Pixels, orientation: Orientation) -> Lungs:
+        """Both lungs as the network outlines them, on the heatmap's grid; ask :attr:`Lungs.plausible` first."""
+        return self._lungs(self._encode(pixels, orientation))
+
     def ground(self, pixels: Pixels, orientation: Orientation, queries: tuple[Query, ...]) -> tuple[Grounding, ...]:
         """One answer per query, in order.
 

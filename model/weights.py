@@ -79,6 +79,22 @@ def _state(network: GroundingNetwork) -> list[tuple[str, torch.Tensor]]:
     return [(name, value.contiguous()) for name, value in network.state_dict().items()]
 
 
+def load_manifest(folder: Path) -> Manifest:
+    """What the weights of *folder* are.
+
+    Raises
+    ------
+    WeightsError
+        If the manifest is missing or damaged.
+    """
+    try:
+        return Manifest(**json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except OSError as error:
+        raise WeightsError(f"weights or manifest cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError) as error:
+        raise WeightsError("manifest.json is not a manifest of this version") from error
+
+
 def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
     """The network of *folder*, ready to answer.
 
@@ -87,13 +103,11 @@ def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
     WeightsError
         If a file is missing or damaged, or the weights are not those of the manifest.
     """
+    manifest = load_manifest(folder)
     try:
-        manifest = Manifest(**json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
         content = (folder / FILE_NAME).read_bytes()
     except OSError as error:
         raise WeightsError(f"weights or manifest cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError) as error:
-        raise WeightsError("manifest.json is not a manifest of this version") from error
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise WeightsError("the weights are not those of the manifest (SHA-256 differs)")
     network = GroundingNetwork(Config.from_json(json.dumps(manifest.config)))

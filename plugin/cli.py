@@ -80,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value for a key")
 
+    evaluate = commands.add_parser("evaluate", help="measure the model on phrases with boxes; see docs/evaluation.md")
+    evaluate.add_argument("data", metavar="DATA", help="a .jsonl file, a data set's folder, or twin:START-STOP")
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for metrics.json and report.html")
+    evaluate.add_argument("--weights", type=Path, metavar="DIR", help="weights to measure; default: the shipped ones")
+    evaluate.add_argument("--source", help='only rows of this source, for example "RSNA 2018"')
+    evaluate.add_argument("--finding", help='only rows of this finding, for example "Lung Opacity"')
+    evaluate.add_argument("--held-out", action="store_true", help="only patients kept aside from all training")
+    evaluate.add_argument("--lungs", type=Path, metavar="DIR", help="lung masks of the Hannover form")
+
     commands.add_parser("serve", help="run the service; settings: docs/settings.md")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
     return parser
@@ -109,6 +118,14 @@ def _train(parsed: argparse.Namespace) -> None:
     run(parsed.config, overrides=tuple(parsed.set))
 
 
+def _evaluate(parsed: argparse.Namespace) -> int:
+    from model.evaluation.run import Choice
+    from plugin.commands.evaluate import run
+
+    choice = Choice(source=parsed.source, finding=parsed.finding, held_out=parsed.held_out, lungs=parsed.lungs)
+    return run(data=parsed.data, out=parsed.out, weights=parsed.weights, choice=choice)
+
+
 def _serve(_: argparse.Namespace) -> int:
     from plugin.commands.serve import run
 
@@ -121,7 +138,15 @@ def _doctor(_: argparse.Namespace) -> int:
     return run()
 
 
-_COMMANDS = {"ground": _ground, "demo": _demo, "synth": _synth, "train": _train, "serve": _serve, "doctor": _doctor}
+_COMMANDS = {
+    "ground": _ground,
+    "demo": _demo,
+    "synth": _synth,
+    "train": _train,
+    "evaluate": _evaluate,
+    "serve": _serve,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

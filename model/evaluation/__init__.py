@@ -1,0 +1,1 @@
+"""How good a model is on patients that it was not trained on: measures, controls, and the report about them."""
