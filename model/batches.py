@@ -95,7 +95,7 @@ class Batch:
 def collate(items: list[Item], config: Config) -> Batch:
     """Items as one batch."""
     asked = [(number, each) for number, item in enumerate(items) for each in item.asked]
-    rows = [tokens_of(each.query, config.buckets) for _, each in asked]
+    rows = [tokens_of(each.query, config) for _, each in asked]
     half = config.heatmap
     nothing = np.zeros((3, half, half), np.float32)
     masks = np.stack([each.mask for _, each in asked]) if asked else np.zeros((0, half, half), np.float32)

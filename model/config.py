@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+IMAGE_ENCODERS = ("small", "biovil", "biovil-t")
+TEXT_ENCODERS = ("small", "cxr-bert")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -17,6 +20,9 @@ class Config:
     pyramid : channels of the feature pyramid.
     embedding : dimensions shared by phrase and image, in which their cosine is taken.
     buckets : rows of the hashed word table.
+    image_encoder : ``small``, or a site's ``biovil`` or ``biovil-t``.
+    text_encoder : ``small``, or a site's ``cxr-bert``.
+    frozen : whether a site's encoders stay as they are while the rest is trained.
     """
 
     size: int = 256
@@ -24,10 +30,17 @@ class Config:
     pyramid: int = 48
     embedding: int = 64
     buckets: int = 4096
+    image_encoder: str = "small"
+    text_encoder: str = "small"
+    frozen: bool = True
 
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 64:
             raise ValueError(f"size is a multiple of 32, at least 64, not {self.size}")
+        if self.image_encoder not in IMAGE_ENCODERS:
+            raise ValueError(f"image_encoder is one of {', '.join(IMAGE_ENCODERS)}, not {self.image_encoder!r}")
+        if self.text_encoder not in TEXT_ENCODERS:
+            raise ValueError(f"text_encoder is one of {', '.join(TEXT_ENCODERS)}, not {self.text_encoder!r}")
 
     @property
     def heatmap(self) -> int:

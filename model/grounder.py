@@ -151,7 +151,7 @@ class TorchGrounder:
 
     def _phrase(self, query: Query) -> torch.Tensor:
         if query not in self._phrases:
-            tokens = torch.tensor(tokens_of(_as_learnt(query), self._network.config.buckets))
+            tokens = torch.tensor(tokens_of(_as_learnt(query), self._network.config))
             self._phrases[query] = self._network.phrase(tokens, torch.tensor([0]))[0]
         return self._phrases[query]
 

@@ -31,8 +31,8 @@ class GroundingNetwork(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.image = ImageEncoder(config)
-        self.phrase = PhraseEncoder(config)
+        self.image = image_encoder_of(config)
+        self.phrase = phrase_encoder_of(config)
         self.anatomy = AnatomyHead(config)
         self.decoder = PhraseDecoder(config)
         self.view = nn.Linear(config.widths[4], len(VIEWS))
@@ -47,6 +47,24 @@ class GroundingNetwork(nn.Module):
         anatomy = encoded.anatomy.detach().sigmoid()
         result: tuple[Tensor, Tensor] = self.decoder(encoded.features, phrases, anatomy, image)
         return result
+
+
+def image_encoder_of(config: Config) -> nn.Module:
+    """*Shape:* (B, 1, s, s) in [0, 1] -> :class:`Features`."""
+    if config.image_encoder == "small":
+        return ImageEncoder(config)
+    from model.encoders.image import BioViLEncoder
+
+    return BioViLEncoder(config)
+
+
+def phrase_encoder_of(config: Config) -> nn.Module:
+    """*Shape:* tokens (T,) of :func:`model.words.tokens_of`, offsets (P,) -> (P, embedding)."""
+    if config.text_encoder == "small":
+        return PhraseEncoder(config)
+    from model.encoders.text import CxrBertEncoder  # takes seconds to import
+
+    return CxrBertEncoder(config)
 
 
 def parameters_of(network: nn.Module) -> int:

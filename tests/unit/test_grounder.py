@@ -177,11 +177,11 @@ def test_every_finding_the_model_claims_is_a_name_of_the_reader():
 
 
 def test_words_are_tokens_in_any_order_and_numbers_are_alike():
-    first = tokens_of(Query("12 mm right nodule", "pulmonary nodule", "right"), 4096)
-    second = tokens_of(Query("right nodule 9 mm", "pulmonary nodule", "right"), 4096)
+    first = tokens_of(Query("12 mm right nodule", "pulmonary nodule", "right"), Config())
+    second = tokens_of(Query("right nodule 9 mm", "pulmonary nodule", "right"), Config())
 
     assert first == second
-    assert first != tokens_of(Query("9 mm left nodule", "pulmonary nodule", "left"), 4096)
+    assert first != tokens_of(Query("9 mm left nodule", "pulmonary nodule", "left"), Config())
 
 
 @pytest.mark.parametrize("size", [0, 63, 100])
