@@ -1,9 +1,11 @@
-"""Runs inside Orthanc: tells Sightline about each study that is new or has new instances.
+"""Runs inside Orthanc: tells Sightline about each study with radiographs that is new or has new instances.
 
 Orthanc's own change log is the queue. A thread reads ``/changes`` from a cursor kept in Orthanc's database, waits until
 the touched study is stable, and posts its UID. Callbacks only wake the thread: no network call ever stands in one.
 What Sightline was told is kept as metadata of the study, a hash of the instances that are not Sightline's own. So the
 objects that Sightline writes back cause nothing, and neither does a restart of either side.
+
+Orthanc's study page gets buttons: ground this study, open its evidence, open it in the viewer.
 
 Standard library and Orthanc's injected ``orthanc`` module only. Logs carry Orthanc's identifiers, never patient data.
 """
@@ -11,13 +13,18 @@ Standard library and Orthanc's injected ``orthanc`` module only. Logs carry Orth
 from __future__ import annotations
 
 import hashlib
+import hmac
 import http.client
 import json
+import queue
+import secrets
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import orthanc
@@ -30,6 +37,10 @@ OWN_UID_ROOT = "2.25."
 IMAGE_MODALITIES = frozenset({"CR", "DX"})
 UNKNOWN_RESOURCE = 17
 CHANGES_PER_PAGE = 500
+# More than this is not taken out of the change log, nor asked for by people, before Sightline has taken some of it.
+MOST_PENDING = 1000
+MOST_ASKED = 100
+SHORTEST_SECRET = 16
 SHORTEST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
 
@@ -41,14 +52,20 @@ class Settings:
     Parameters
     ----------
     url : where Orthanc reaches Sightline; "" switches the script off.
-    public_url : where browsers reach it, for the button; "" means *url*.
-    token : sent as a Bearer token when not "".
+    public_url : where browsers reach it, for the buttons; "" means *url*.
+    viewer : whether Sightline serves OHIF (SIGHTLINE_VIEWER_DIR), for a button that opens the study lit.
+    secret : shared with Sightline (SIGHTLINE_EVENT_SECRET); signs every event when not "".
+    token : sent as a Bearer token when not "", for a proxy before Sightline.
+    modalities : a study is told when it has a series of one of these.
     backlog : on the very first start, take also what the archive already holds.
     """
 
     url: str = ""
     public_url: str = ""
-    token: str = ""
+    viewer: bool = False
+    secret: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    modalities: frozenset[str] = frozenset({"CR", "DX", "RG"})
     timeout_s: float = 10.0
     reconcile_s: float = 300.0
     backlog: bool = False
@@ -60,6 +77,14 @@ class Settings:
                 raise ValueError(f'Sightline.{name} must be an address such as "http://sightline:8042"')
         if self.timeout_s <= 0 or self.reconcile_s <= 0:
             raise ValueError("Sightline.TimeoutSeconds and Sightline.ReconcileSeconds must be more than 0")
+        if self.secret and len(self.secret) < SHORTEST_SECRET:
+            raise ValueError(f"Sightline.Secret must have at least {SHORTEST_SECRET} characters")
+
+
+NAMES = (
+    "Url", "PublicUrl", "Viewer", "Secret", "SecretFile", "Token", "TokenFile", "Modalities",
+    "TimeoutSeconds", "ReconcileSeconds", "Backlog",
+)  # fmt: skip
 
 
 def settings_of(configuration: Mapping[str, Any]) -> Settings:
@@ -73,17 +98,37 @@ def settings_of(configuration: Mapping[str, Any]) -> Settings:
     if not all(configuration.get("RegisteredUsers", {"": "none registered"}).values()):
         raise ValueError("a user in RegisteredUsers has an empty password; set ORTHANC_PASSWORD")
     block = configuration.get("Sightline", {})
-    unknown = set(block) - {"Url", "PublicUrl", "Token", "TimeoutSeconds", "ReconcileSeconds", "Backlog"}
+    unknown = set(block) - set(NAMES)
     if unknown:
         raise ValueError(f"unknown settings in the block Sightline: {', '.join(sorted(unknown))}")
     return Settings(
         url=block.get("Url", "").rstrip("/"),
         public_url=block.get("PublicUrl", "").rstrip("/"),
-        token=block.get("Token", ""),
+        viewer=str(block.get("Viewer", "")).lower() == "true",  # text, when it comes from the environment
+        secret=secret_of(block, "Secret"),
+        token=secret_of(block, "Token"),
+        modalities=frozenset(block.get("Modalities", Settings.modalities)),
         timeout_s=float(block.get("TimeoutSeconds", 10)),
         reconcile_s=float(block.get("ReconcileSeconds", 300)),
         backlog=bool(block.get("Backlog", False)),
     )
+
+
+def secret_of(block: Mapping[str, Any], name: str) -> str:
+    """The value of *name*, or what stands in the file that *name*File names.
+
+    Raises
+    ------
+    ValueError
+        If that file cannot be read.
+    """
+    file = block.get(f"{name}File", "")
+    if not file:
+        return str(block.get(name, ""))
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"Sightline.{name}File cannot be read ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True)
@@ -124,10 +169,13 @@ def is_own(series: Mapping[str, Any]) -> bool:
     )
 
 
-def fingerprint(all_series: Iterable[Mapping[str, Any]]) -> str:
-    """A hash of the study's instances without Sightline's own; "" when nothing else is in it."""
-    instances = sorted(i for series in all_series if not is_own(series) for i in series["Instances"])
-    return hashlib.sha256("\n".join(instances).encode()).hexdigest() if instances else ""
+def fingerprint(all_series: Iterable[Mapping[str, Any]], modalities: frozenset[str]) -> str:
+    """A hash of the study's instances without Sightline's own; "" when no series is of one of *modalities*."""
+    others = [series for series in all_series if not is_own(series)]
+    if not any(series["MainDicomTags"].get("Modality") in modalities for series in others):
+        return ""
+    instances = sorted(instance for series in others for instance in series["Instances"])
+    return hashlib.sha256("\n".join(instances).encode()).hexdigest()
 
 
 def delay_s(failures: int) -> float:
@@ -150,8 +198,14 @@ def answer_of(status: int) -> Answer:
     return Answer.REFUSED if status == http.client.UNPROCESSABLE_ENTITY else Answer.LATER
 
 
+def signature(secret: str, body: bytes, *, now_s: int, nonce: str) -> str:
+    """The header Sightline-Signature: HMAC-SHA256 over time, nonce and body, so that no event is forged or replayed."""
+    digest = hmac.new(secret.encode(), f"{now_s}.{nonce}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={now_s},n={nonce},v1={digest}"
+
+
 def post_study(settings: Settings, study_instance_uid: str) -> int:
-    """POST {"study_instance_uid"} to Sightline's /studies; the HTTP status. No proxy is used, no redirect followed.
+    """POST {"study_instance_uid"} to Sightline's /events; the HTTP status. No proxy is used, no redirect followed.
 
     Raises
     ------
@@ -161,12 +215,15 @@ def post_study(settings: Settings, study_instance_uid: str) -> int:
     url = urllib.parse.urlsplit(settings.url)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(str(url.hostname), url.port, timeout=settings.timeout_s)
+    body = json.dumps({"study_instance_uid": study_instance_uid}).encode()
     headers = {"Content-Type": "application/json"}
     if settings.token:
         headers["Authorization"] = f"Bearer {settings.token}"
+    if settings.secret:
+        signed = signature(settings.secret, body, now_s=int(time.time()), nonce=secrets.token_hex(16))
+        headers["Sightline-Signature"] = signed
     try:
-        body = json.dumps({"study_instance_uid": study_instance_uid})
-        connection.request("POST", f"{url.path}/studies", body=body, headers=headers)
+        connection.request("POST", f"{url.path}/events", body=body, headers=headers)
         return connection.getresponse().status
     finally:
         connection.close()
@@ -199,6 +256,7 @@ class Notifier:
         self.counts = dict.fromkeys(Answer, 0)
         self.state = State()
         self._post = post
+        self._asked: queue.Queue[str] = queue.Queue(MOST_ASKED)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sightline", daemon=True)
@@ -208,6 +266,15 @@ class Notifier:
 
     def wake(self) -> None:
         self._wake.set()
+
+    def ask(self, study: str) -> bool:
+        """Tell of *study* again, also without news, since a person asks; False when too many were asked for."""
+        try:
+            self._asked.put_nowait(study)
+        except queue.Full:
+            return False
+        self.wake()
+        return True
 
     def stop(self) -> None:
         """Ask the thread to end; one that waits for Sightline's answer is given two seconds."""
@@ -228,6 +295,7 @@ class Notifier:
     def work(self) -> None:
         """Read what is new in the change log, then tell Sightline of every stable study, until it does not answer."""
         self.state = self._load()
+        self._take_asked()
         self._read_changes()
         for study in self.state.pending:
             if self._stopping.is_set():
@@ -251,8 +319,16 @@ class Notifier:
         self.state = state
         orthanc.SetGlobalProperty(CURSOR_PROPERTY, state.to_json())
 
+    def _take_asked(self) -> None:
+        asked = [self._asked.get_nowait() for _ in range(self._asked.qsize())]
+        for study in asked:
+            if told(study):
+                orthanc.RestApiDelete(f"/studies/{study}/metadata/{TOLD_METADATA}")
+        if asked:
+            self._save(self.state.with_pending(asked))
+
     def _read_changes(self) -> None:
-        while True:
+        while len(self.state.pending) < MOST_PENDING:
             page = get(f"/changes?since={self.state.since}&limit={CHANGES_PER_PAGE}")
             instances = dict.fromkeys(c["ID"] for c in page["Changes"] if c["ChangeType"] == "NewInstance")
             parents = (get(f"/instances/{instance}/study") for instance in instances)
@@ -269,7 +345,7 @@ class Notifier:
             return None
         if not description["IsStable"]:
             return None
-        news = fingerprint(all_series)
+        news = fingerprint(all_series, self.settings.modalities)
         if not news or news == told(study):
             self._save(self.state.without(study))
             return None
@@ -302,29 +378,61 @@ class Notifier:
         }
 
 
-def button(public_url: str) -> str:
-    """JavaScript for Orthanc Explorer: a link on the page of a study that opens its evidence."""
-    # A configuration that holds "</script>" must not end the script.
-    address = json.dumps(public_url).replace("<", "\\u003c")
-    return f"""
-$('#study').live('pagebeforecreate', function() {{
-  $('<a id="sightline-evidence" data-role="button" data-icon="search" data-theme="b" target="_blank">Sightline</a>')
-    .insertBefore($('#study-delete').parent().parent());
-}});
-$('#study').live('pagebeforeshow', function() {{
-  if (!$.mobile.pageData) return;
-  $.getJSON('../studies/' + encodeURIComponent($.mobile.pageData.uuid), function(study) {{
-    $('#sightline-evidence').attr('href', {address} + '/studies/' +
-      encodeURIComponent(study.MainDicomTags.StudyInstanceUID) + '/page');
-  }});
-}});
+def ground(notifier: Notifier, study: str) -> tuple[int, dict[str, str]]:
+    """What POST /sightline/studies/{id}/ground answers: HTTP status, and a sentence for the person who asks."""
+    all_series = get(f"/studies/{study}/series")
+    if all_series is None:
+        return http.client.NOT_FOUND, {"message": "There is no such study."}
+    if not fingerprint(all_series, notifier.settings.modalities):
+        return http.client.CONFLICT, {"message": "This study holds no radiograph."}
+    if not notifier.ask(study):
+        return http.client.SERVICE_UNAVAILABLE, {"message": "Too many studies are waiting; ask again later."}
+    return http.client.ACCEPTED, {"message": "Asked for; the evidence comes when the study is grounded."}
+
+
+BUTTONS = """
+(function(sightline, viewer) {
+  var study = function() { return encodeURIComponent($.mobile.pageData.uuid); };
+  function button(id, text, icon) {
+    return $('<a data-role="button" data-theme="b"></a>')
+      .attr({id: id, 'data-icon': icon, href: '#', target: '_blank'}).text(text)
+      .insertBefore($('#study-delete').parent().parent());
+  }
+  $('#study').live('pagebeforecreate', function() {
+    button('sightline-ground', 'Ground this study', 'star').click(function(event) {
+      event.preventDefault();
+      $('#sightline-said').text('');
+      $.ajax({url: '../sightline/studies/' + study() + '/ground', type: 'POST', data: '', complete: function(answer) {
+        var said = /^[{]/.test(answer.responseText) ? $.parseJSON(answer.responseText).message : '';
+        $('#sightline-said').text(said || 'Orthanc does not take this now; ask again later.');
+      }});
+    });
+    button('sightline-evidence', 'Open evidence', 'search');
+    if (viewer) button('sightline-viewer', 'Open in viewer', 'grid');
+    $('<p id="sightline-said" role="status"></p>').insertBefore($('#study-delete').parent().parent());
+  });
+  $('#study').live('pagebeforeshow', function() {
+    if (!$.mobile.pageData) return;
+    $('#sightline-said').text('');
+    $.getJSON('../studies/' + study(), function(found) {
+      var page = sightline + '/studies/' + encodeURIComponent(found.MainDicomTags.StudyInstanceUID);
+      $('#sightline-evidence').attr('href', page + '/page');
+      $('#sightline-viewer').attr('href', page + '/viewer');
+    });
+  });
+})(%s, %s);
 """
 
 
-def main() -> None:
-    """Register everything with Orthanc."""
-    settings = settings_of(json.loads(orthanc.GetConfiguration()))
-    notifier = Notifier(settings)
+def buttons(settings: Settings) -> str:
+    """JavaScript for Orthanc Explorer: the buttons on the page of a study."""
+    # A configuration that holds "</script>" must not end the script.
+    address = json.dumps(settings.public_url or settings.url).replace("<", "\\u003c")
+    return BUTTONS % (address, json.dumps(settings.viewer))
+
+
+def on_change_of(notifier: Notifier) -> Callable[[int, int, str], None]:
+    """What Orthanc calls on each change: it starts, wakes and ends the thread, and no more."""
 
     def on_change(change: int, _level: int, _resource: str) -> None:
         if change == orthanc.ChangeType.ORTHANC_STARTED:
@@ -334,18 +442,43 @@ def main() -> None:
         elif change == orthanc.ChangeType.ORTHANC_STOPPED:
             notifier.stop()
 
-    def on_status(output: Any, _uri: str, **request: Any) -> None:
-        if request["method"] == "GET":
-            output.AnswerBuffer(json.dumps(notifier.status()), "application/json")
-        else:
-            output.SendMethodNotAllowed("GET")
+    return on_change
 
-    orthanc.RegisterRestCallback("/sightline/status", on_status)
+
+def route(method: str, answer: Callable[..., tuple[int, Any]]) -> Callable[..., None]:
+    """A route that takes *method* alone and says as JSON what *answer* gives for the groups of its address."""
+
+    def respond(output: Any, _uri: str, **request: Any) -> None:
+        if request["method"] != method:
+            output.SendMethodNotAllowed(method)
+            return
+        status, content = answer(*request.get("groups", ()))
+        text = json.dumps(content)
+        if status == http.client.OK:
+            output.AnswerBuffer(text, "application/json")
+        else:
+            output.SendHttpStatus(status, text, len(text))
+
+    return respond
+
+
+def main() -> None:
+    """Register everything with Orthanc."""
+    settings = settings_of(json.loads(orthanc.GetConfiguration()))
+    notifier = Notifier(settings)
+    orthanc.RegisterRestCallback("/sightline/status", route("GET", lambda: (http.client.OK, notifier.status())))
     if not settings.url:
         orthanc.LogWarning("Sightline: no Url is set; nothing is sent")
         return
-    orthanc.RegisterOnChangeCallback(on_change)
-    orthanc.ExtendOrthancExplorer(button(settings.public_url or settings.url))
+    if not settings.secret:
+        orthanc.LogWarning(
+            "Sightline: no Secret is set, so events are not signed; only a loopback Sightline takes them"
+        )
+    orthanc.RegisterRestCallback(
+        "/sightline/studies/([-0-9a-f]+)/ground", route("POST", lambda study: ground(notifier, study))
+    )
+    orthanc.RegisterOnChangeCallback(on_change_of(notifier))
+    orthanc.ExtendOrthancExplorer(buttons(settings))
 
 
 main()

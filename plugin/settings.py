@@ -1,27 +1,74 @@
 """Every setting, in one place: the only module that reads the environment.
 
-Each is set by an environment variable ``SIGHTLINE_<NAME>`` or a line in ``sightline.env`` of the working folder.
-docs/settings.md has a paragraph for each; a test holds the two together.
+Each is set by an environment variable ``SIGHTLINE_<NAME>`` or a line in ``sightline.env`` of the working folder; a
+secret also by ``SIGHTLINE_<NAME>_FILE``, which names a file that holds it and nothing else. docs/settings.md has a
+paragraph for each; a test holds the two together.
 """
 
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
+from collections import ChainMap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
 
 
+class FileSecrets(PydanticBaseSettingsSource):
+    """The secrets that ``SIGHTLINE_<NAME>_FILE`` name files for, as container engines and systemd hand them over.
+
+    Parameters
+    ----------
+    variables : the variables of the environment and of ``sightline.env``, in lower case.
+    """
+
+    def __init__(self, settings: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """What stands in the file, without white space around it; None when none is named.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or the secret is given by value too.
+        """
+        variable = f"sightline_{field_name}"
+        file = self._variables.get(f"{variable}_file")
+        if not file or SecretStr not in get_args(field.annotation):
+            return None, field_name, False
+        if self._variables.get(variable):
+            raise InputError(f"{variable.upper()} and {variable.upper()}_FILE are both set; keep one of them.")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeError) as error:
+            raise InputError(
+                f"The file of {variable.upper()}_FILE cannot be read ({type(error).__name__}): check its path."
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        """The secrets that are in files."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value}
+
+
 class Settings(BaseSettings):
     """Validated settings; frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", env_file="sightline.env", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SIGHTLINE_", env_file="sightline.env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     data_dir: Path = Field(default=Path("sightline-data"), description="Queue and results of the service.")
     archive_url: str | None = Field(default=None, description="DICOMweb base URL; unset: archive_dir.")
@@ -29,6 +76,18 @@ class Settings(BaseSettings):
     archive_user: str | None = Field(default=None, description="User for HTTP basic authentication at the archive.")
     archive_password: SecretStr | None = Field(default=None, description="Its password.")
     archive_token: SecretStr | None = Field(default=None, description="Bearer token for the archive.")
+    archive_header: SecretStr | None = Field(default=None, description='Header for the archive, "Name: value".')
+    archive_token_url: str | None = Field(default=None, description="OAuth 2 token endpoint for the archive.")
+    archive_client_id: str | None = Field(default=None, description="Client there (client credentials grant).")
+    archive_client_secret: SecretStr | None = Field(default=None, description="Its secret.")
+    archive_scope: str = Field(default="", description="Scope to ask for there.")
+    archive_ca_file: Path | None = Field(default=None, description="Authorities that the archive's certificate is of.")
+    orthanc_url: str | None = Field(default=None, description="Orthanc's REST address, for its change log.")
+    watch_s: float | None = Field(default=None, gt=0, description="Seconds between looks for new studies; unset: none.")
+    watch_quiet_s: float = Field(default=30.0, ge=0, description="Seconds without change until a study is complete.")
+    watch_days: int = Field(default=7, ge=1, description="Days of study dates that every look goes over again.")
+    watch_backlog: bool = Field(default=False, description="Whether the first look takes what the archive holds too.")
+    event_secret: SecretStr | None = Field(default=None, description="Shared with the archive's script; signs events.")
     fhir_url: str | None = Field(default=None, description="FHIR R4 base URL; unset: reports_dir.")
     fhir_token: SecretStr | None = Field(default=None, description="Bearer token for the FHIR server.")
     reports_dir: Path = Field(
@@ -49,6 +108,34 @@ class Settings(BaseSettings):
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
     max_attempts: int = Field(default=5, ge=1, description="Tries of a job before it is set aside as failed.")
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
+
+    @field_validator("event_secret")
+    @classmethod
+    def _not_weak(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < 16:
+            raise ValueError("must have at least 16 characters")
+        return secret
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder, of the base class; FileSecrets takes its place
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then ``sightline.env``; files of secrets that either names."""
+        named = [dict(s.env_vars) for s in (env_settings, dotenv_settings) if isinstance(s, EnvSettingsSource)]
+        return init_settings, env_settings, dotenv_settings, FileSecrets(settings_cls, ChainMap(*named))
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the service listens to this machine alone."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def host_names(self) -> tuple[str, ...]:

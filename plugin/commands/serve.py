@@ -7,6 +7,7 @@ from rich.console import Console
 from plugin.flow import Tools
 from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
+from plugin.service.events import Admission, SignedEvents, any_event, no_event
 from plugin.settings import Settings, load_settings
 from plugin.wiring import make_services, make_tools, make_viewer
 
@@ -24,6 +25,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "") -> int:
     app = create_app(
         make_services(settings, tools),
         allowed_hosts=(*LOOPBACK, *settings.host_names),
+        admit=admission(settings),
         viewer=make_viewer(settings),
     )
     console = Console()
@@ -36,3 +38,10 @@ def serve(settings: Settings, *, tools: Tools, at: str = "") -> int:
         ),
     )
     return 0
+
+
+def admission(settings: Settings) -> Admission:
+    """Signed events when there is a secret; without one, all on loopback and none elsewhere."""
+    if settings.event_secret is not None:
+        return SignedEvents(settings.event_secret.get_secret_value())
+    return any_event if settings.on_loopback else no_event

@@ -11,12 +11,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from plugin import __version__
 from plugin.errors import InputError
+from plugin.service.events import Admission, any_event, events_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.parts import Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
-from plugin.service.studies import studies_router
+from plugin.service.studies import studies_router, submission
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.worker import Worker
 
@@ -30,6 +31,7 @@ def create_app(
     *,
     allowed_hosts: tuple[str, ...] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
+    admit: Admission = any_event,
     work: bool = True,
     viewer: Viewer | None = None,
 ) -> FastAPI:
@@ -40,6 +42,7 @@ def create_app(
     allowed_hosts : names that requests may use for the service ("*": any); others are refused, so that a web page
         whose name was pointed at this machine (DNS rebinding) reads nothing.
     max_body_bytes : larger requests are refused.
+    admit : whose events are taken.
     work : whether jobs are worked on here.
     viewer : when given, OHIF is served, too, and reads the archive through this service.
     """
@@ -62,7 +65,9 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(studies_router(services, wake=worker.wake, viewer=viewer is not None))
+    submit = submission(services, wake=worker.wake)
+    app.include_router(studies_router(services, submit, viewer=viewer is not None))
+    app.include_router(events_router(admit, submit))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
     if viewer is not None:

@@ -62,11 +62,12 @@ def answer_of(job: Job) -> JobAnswer:
     )
 
 
-def studies_router(services: Services, *, wake: Callable[[], None], viewer: bool = False) -> APIRouter:
-    """Routes over *services*; *wake* is called when a job was put; *viewer*: pages link to the viewer."""
-    router = APIRouter(tags=["studies"])
+Submit = Callable[[StudyRequest, Response], JobAnswer]
 
-    @router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")
+
+def submission(services: Services, *, wake: Callable[[], None]) -> Submit:
+    """How a request becomes a job; *wake* is called when one was put."""
+
     def submit(request: StudyRequest, response: Response) -> JobAnswer:
         """Queue the study. Asking again for the same work answers the same job; a failed one is queued again."""
         study = study_of(request.study_instance_uid)
@@ -74,6 +75,14 @@ def studies_router(services: Services, *, wake: Callable[[], None], viewer: bool
         wake()
         response.headers["Location"] = f"/jobs/{job.job_id}"
         return answer_of(job)
+
+    return submit
+
+
+def studies_router(services: Services, submit: Submit, *, viewer: bool = False) -> APIRouter:
+    """Routes over *services*; *viewer*: pages link to the viewer."""
+    router = APIRouter(tags=["studies"])
+    router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")(submit)
 
     @router.get("/jobs", responses=RESPONSES, summary="Jobs, the last changed first")
     def jobs() -> list[JobAnswer]:

@@ -22,27 +22,32 @@ from playwright.sync_api import Browser
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
+    CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     SegmentationStorage,
     generate_uid,
 )
-from servers import ROOT, OrthancServer, free_port, run_orthanc
+from servers import OUTPUT, ROOT, OrthancServer, free_port, run_orthanc
+
+from plugin.service import SignedEvents
 
 pytestmark = pytest.mark.acceptance
 
 TOKEN = "token-of-the-test"
+SECRET = "event secret of the test"
 QUIET_S = 3.0  # longer than Orthanc's StableAge in the tests: one more post would have come by then
 
 
 @dataclass
 class Receiver:
-    """Stands where Sightline stands: keeps what is posted and answers *status*."""
+    """Stands where Sightline stands: keeps what is posted with a good signature, and answers *status*."""
 
     port: int
     status: int = 202
     posts: list[dict[str, Any]] = field(default_factory=list)
     authorizations: set[str | None] = field(default_factory=set)
+    admit: SignedEvents = field(default_factory=lambda: SignedEvents(SECRET))
 
     @property
     def studies(self) -> list[str]:
@@ -55,7 +60,8 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path == "/studies" and receiver.status < 300:
+                receiver.admit(self.headers["Sightline-Signature"], body)
+                if self.path == "/events" and receiver.status < 300:
                     receiver.posts.append(json.loads(body))
                 receiver.authorizations.add(self.headers.get("Authorization"))
                 self.send_response(receiver.status)
@@ -86,7 +92,13 @@ def start(receiver: Receiver, tmp_path: Path) -> Callable[[], Any]:
     """Starts Orthanc with the script on one storage; may be called again for a restart."""
     overrides = {
         "PythonScript": str(ROOT / "orthanc" / "sightline.py"),
-        "Sightline": {"Url": f"http://127.0.0.1:{receiver.port}", "Token": TOKEN, "ReconcileSeconds": 1},
+        "Sightline": {
+            "Url": f"http://127.0.0.1:{receiver.port}",
+            "Token": TOKEN,
+            "Secret": SECRET,
+            "ReconcileSeconds": 1,
+            "Viewer": True,
+        },
     }
     return lambda: run_orthanc(tmp_path / "storage", overrides=overrides, name="orthanc-script")
 
@@ -273,25 +285,64 @@ def test_the_log_of_orthanc_names_neither_patient_nor_token(receiver: Receiver, 
     assert "Synthetic" not in log
     assert "SYNTHETIC" not in log
     assert TOKEN not in log
+    assert SECRET not in log
+    assert "ignature" not in log
 
 
-def test_the_study_page_of_orthanc_links_to_the_evidence(
+def test_a_study_without_radiographs_is_not_told(receiver: Receiver, start: Callable[[], Any]) -> None:
+    radiograph, tomography = generate_uid(prefix=None), generate_uid(prefix=None)
+
+    with receiver.up(), start() as server:
+        upload(server, instance(tomography, CTImageStorage, Modality="CT"), image(radiograph))
+        eventually(lambda: bool(receiver.posts))
+        time.sleep(QUIET_S)
+
+        assert receiver.studies == [radiograph]
+        assert status(server)["pending"] == 0
+
+
+def test_a_person_asks_on_the_study_page_of_orthanc_and_opens_the_evidence(
     receiver: Receiver, start: Callable[[], Any], chromium: Browser
 ) -> None:
     study = generate_uid(prefix=None)
 
-    with start() as server:
+    with receiver.up(), start() as server:
         upload(server, image(study))
+        eventually(lambda: len(receiver.posts) == 1)
         with server.http() as http:
             (orthanc_id,) = http.get("/studies").json()
         context = chromium.new_context(http_credentials={"username": server.username, "password": server.password})
         page = context.new_page()
-        page.goto(f"{server.base_url}/app/explorer.html#study?uuid={orthanc_id}")
-        link = page.wait_for_selector("#sightline-evidence[href]", timeout=60_000)
-        address = link.get_attribute("href") if link else ""
+        page.set_default_timeout(90_000)
+        page.goto(f"{server.base_url}/app/explorer.html#study?uuid={orthanc_id}", wait_until="commit")
+        page.wait_for_selector("#sightline-evidence[href^=http]")
+        addresses = [page.get_attribute(f"#sightline-{name}", "href") for name in ("evidence", "viewer")]
+        page.click("#sightline-ground")
+        page.wait_for_selector("#sightline-said:has-text('Asked for')")
+        eventually(lambda: len(receiver.posts) == 2)
+        OUTPUT.mkdir(exist_ok=True)
+        page.screenshot(path=OUTPUT / "orthanc-study-page.png")
         context.close()
 
-    assert address == f"http://127.0.0.1:{receiver.port}/studies/{study}/page"
+    root = f"http://127.0.0.1:{receiver.port}/studies/{study}"
+    assert addresses == [f"{root}/page", f"{root}/viewer"]
+    assert set(receiver.studies) == {study}
+
+
+def test_asking_for_what_is_no_radiograph_is_answered_with_the_reason(
+    receiver: Receiver, start: Callable[[], Any]
+) -> None:
+    with start() as server, server.http() as http:
+        upload(server, instance(generate_uid(prefix=None), CTImageStorage, Modality="CT"))
+        (tomography,) = http.get("/studies").json()
+        asked = [http.post(f"/sightline/studies/{study}/ground") for study in (tomography, "0-0")]
+        looked = http.get(f"/sightline/studies/{tomography}/ground")
+
+    assert [(answer.status_code, answer.json()["message"]) for answer in asked] == [
+        (409, "This study holds no radiograph."),
+        (404, "There is no such study."),
+    ]
+    assert looked.status_code == 405
 
 
 def test_an_empty_password_keeps_orthanc_from_starting(tmp_path: Path) -> None:

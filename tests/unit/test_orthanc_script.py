@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,11 @@ from servers import ROOT
 
 from plugin.dicom.instance import MANUFACTURER
 from plugin.identity import derived_uid
+from plugin.service.events import SignedEvents
 
 URL = "http://sightline:8000"
+SECRET = "a secret of the tests"
+PLAIN = frozenset({"CR", "DX"})
 RADIOGRAPH = {
     "Instances": ["b", "a"],
     "MainDicomTags": {"Modality": "DX", "Manufacturer": "Any", "SeriesInstanceUID": "1.2.3"},
@@ -87,6 +91,7 @@ class FakeOrthanc:
             SetGlobalProperty=self.properties.__setitem__,
             RestApiGet=self.get,
             RestApiPut=self.metadata.__setitem__,
+            RestApiDelete=self.metadata.__delitem__,
             LogInfo=self.log.append,
             LogWarning=self.log.append,
             LogError=self.log.append,
@@ -171,9 +176,17 @@ def test_the_script_knows_the_name_that_the_writers_use(script: Any) -> None:
 def test_the_fingerprint_ignores_order_and_our_own_objects(script: Any) -> None:
     turned = RADIOGRAPH | {"Instances": ["a", "b"]}
 
-    assert script.fingerprint([RADIOGRAPH]) == script.fingerprint([OUR_SEG, turned])
-    assert script.fingerprint([RADIOGRAPH]) != script.fingerprint([RADIOGRAPH | {"Instances": ["a"]}])
-    assert script.fingerprint([OUR_SEG]) == ""
+    assert script.fingerprint([RADIOGRAPH], PLAIN) == script.fingerprint([OUR_SEG, turned], PLAIN)
+    assert script.fingerprint([RADIOGRAPH], PLAIN) != script.fingerprint([RADIOGRAPH | {"Instances": ["a"]}], PLAIN)
+    assert script.fingerprint([OUR_SEG], PLAIN) == ""
+
+
+def test_a_study_without_radiographs_is_no_news_and_a_report_in_one_with_them_is(script: Any) -> None:
+    report = {"Instances": ["r"], "MainDicomTags": {"Modality": "SR", "Manufacturer": "Another"}}
+    tomography = {"Instances": ["c"], "MainDicomTags": {"Modality": "CT"}}
+
+    assert script.fingerprint([tomography, report], PLAIN) == ""
+    assert script.fingerprint([RADIOGRAPH, report], PLAIN) != script.fingerprint([RADIOGRAPH], PLAIN)
 
 
 def test_the_delay_grows_to_a_minute(script: Any) -> None:
@@ -205,6 +218,8 @@ def test_the_state_survives_being_written(script: Any) -> None:
         ({"Sightline": {"Url": URL, "PublicUrl": "javascript:alert(1)"}}, "PublicUrl must be an address"),
         ({"Sightline": {"Url": URL, "TimeoutSeconds": 0}}, "more than 0"),
         ({"Sightline": {"Urls": URL}}, "unknown settings in the block Sightline: Urls"),
+        ({"Sightline": {"Url": URL, "Secret": "short"}}, "at least 16 characters"),
+        ({"Sightline": {"Url": URL, "SecretFile": "/nowhere"}}, r"SecretFile cannot be read \(FileNotFoundError\)"),
         ({"RegisteredUsers": {"sightline": ""}}, "empty password"),
     ],
 )
@@ -215,11 +230,32 @@ def test_a_setting_that_cannot_be_is_named(script: Any, configuration: dict[str,
 
 def test_the_shipped_configuration_is_one_the_script_accepts(script: Any) -> None:
     configuration = json.loads((ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8"))
-    block = configuration["Sightline"] | {"Url": URL, "PublicUrl": "", "Token": ""}
+    unset = {name: "" for name, value in configuration["Sightline"].items() if isinstance(value, str)}
+    block = configuration["Sightline"] | unset | {"Url": URL}
 
     settings = script.settings_of(configuration | {"Sightline": block})
 
-    assert (settings.url, settings.backlog) == (URL, False)
+    assert (settings.url, settings.backlog, settings.modalities) == (URL, False, {"CR", "DX", "RG"})
+
+
+def test_secrets_come_from_files_and_are_not_shown(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    block = {"Url": URL, "SecretFile": str(tmp_path / "secret"), "Token": "of a proxy"}
+
+    settings = script.settings_of({"Sightline": block})
+
+    assert (settings.secret, settings.token) == (SECRET, "of a proxy")
+    assert SECRET not in repr(settings)
+    assert "of a proxy" not in repr(settings)
+
+
+def test_an_event_is_signed_so_that_sightline_admits_it(script: Any) -> None:
+    body = b'{"study_instance_uid": "1.2.3"}'
+    header = script.signature(SECRET, body, now_s=1_800_000_000, nonce="0" * 32)
+
+    SignedEvents(SECRET, clock=lambda: 1_800_000_000.0)(header, body)
+
+    assert SECRET not in header
 
 
 def test_a_stable_study_is_told_once(script: Any, fake: FakeOrthanc) -> None:
@@ -350,7 +386,7 @@ def test_callbacks_only_start_wake_and_stop_the_thread(script: Any, fake: FakeOr
     fake.on_change(8, 1, "s1")
     fake.on_change(11, 4, "")
 
-    assert set(fake.routes) == {"/sightline/status"}
+    assert set(fake.routes) == {"/sightline/status", "/sightline/studies/([-0-9a-f]+)/ground"}
     assert not [line for line in fake.log if "Error" in line]
 
 
@@ -363,21 +399,85 @@ def test_without_an_address_nothing_is_registered_but_the_status(fake: FakeOrtha
     assert "nothing is sent" in fake.log[0]
 
 
-def test_the_status_route_answers_get_only(script: Any, fake: FakeOrthanc) -> None:
-    answers: list[tuple[str, ...]] = []
-    output = SimpleNamespace(
-        AnswerBuffer=lambda *answer: answers.append(answer), SendMethodNotAllowed=lambda *answer: answers.append(answer)
-    )
+@dataclass
+class Output:
+    """Orthanc's answer to one REST request."""
 
-    fake.routes["/sightline/status"](output, "/sightline/status", method="GET")
-    fake.routes["/sightline/status"](output, "/sightline/status", method="DELETE")
+    status: int = 0
+    content: dict[str, Any] = field(default_factory=dict)
+    allowed: str = ""
 
-    assert json.loads(answers[0][0])["sightline"] == URL
-    assert answers[1] == ("GET",)
+    def AnswerBuffer(self, content: str, _media_type: str) -> None:  # noqa: N802 - Orthanc's name
+        self.SendHttpStatus(200, content, len(content))
+
+    def SendHttpStatus(self, status: int, content: str, length: int) -> None:  # noqa: N802 - Orthanc's name
+        self.status, self.content = status, json.loads(content.encode()[:length])
+
+    def SendMethodNotAllowed(self, allowed: str) -> None:  # noqa: N802 - Orthanc's name
+        self.status, self.allowed = 405, allowed
+
+
+def called(fake: FakeOrthanc, path: str, method: str) -> Output:
+    """The answer of the script's route that *path* matches."""
+    output = Output()
+    route, groups = next((route, match.groups()) for route in fake.routes if (match := re.fullmatch(route, path)))
+    fake.routes[route](output, path, method=method, groups=groups)
+    return output
+
+
+def test_the_routes_take_their_own_method_only(script: Any, fake: FakeOrthanc) -> None:
+    assert called(fake, "/sightline/status", "GET").content["sightline"] == URL
+    assert called(fake, "/sightline/status", "DELETE").allowed == "GET"
+    assert called(fake, "/sightline/studies/ab-1/ground", "GET").allowed == "POST"
+
+
+def test_a_person_can_ask_for_a_study_that_holds_a_radiograph(script: Any, fake: FakeOrthanc) -> None:
+    fake.add("a1")
+    fake.add("c7", series=({"Instances": ["c"], "MainDicomTags": {"Modality": "CT"}},))
+
+    answers = {study: called(fake, f"/sightline/studies/{study}/ground", "POST") for study in ("a1", "c7", "dead")}
+
+    assert {study: answer.status for study, answer in answers.items()} == {"a1": 202, "c7": 409, "dead": 404}
+    assert all(answer.content["message"] for answer in answers.values())
+
+
+def test_a_study_that_a_person_asks_for_is_told_again(script: Any, fake: FakeOrthanc) -> None:
+    post = Post()
+    one = notifier(script, post)
+    fake.add("s1")
+    one.work()
+
+    assert one.ask("s1")
+    one.work()
+    one.work()
+
+    assert post.studies == ["1.s1", "1.s1"]
+
+
+def test_what_waits_is_bounded(script: Any, fake: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "MOST_PENDING", 4)
+    monkeypatch.setattr(script, "CHANGES_PER_PAGE", 3)
+    post = Post(status=None)
+    one = notifier(script, post)
+    for number in range(20):
+        fake.add(f"s{number}")
+
+    one.work()
+    one.work()
+    waiting = len(one.state.pending)
+    post.status = 202
+    for _ in range(10):
+        one.work()
+
+    assert waiting == 4
+    assert sorted(post.studies) == sorted(f"1.s{number}" for number in range(20))
+    assert [one.ask("x") for _ in range(script.MOST_ASKED + 1)][-2:] == [True, False]
 
 
 def test_the_button_cannot_be_broken_out_of(script: Any) -> None:
-    assert "</script>" not in script.button("http://x/</script><script>")
+    settings = SimpleNamespace(public_url="http://x/</script><script>", viewer=True)
+
+    assert "</script>" not in script.buttons(settings)
 
 
 def test_every_setting_is_explained() -> None:

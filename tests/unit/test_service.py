@@ -446,6 +446,7 @@ class TestDescription:
         assert set(described["paths"]) == {
             "/",
             "/studies",
+            "/events",
             "/jobs",
             "/jobs/{job_id}",
             "/studies/{study_instance_uid}/evidence",
@@ -454,7 +455,7 @@ class TestDescription:
             "/health/live",
             "/health/ready",
         }
-        for path in ("/studies", "/predict"):
+        for path in ("/studies", "/events", "/predict"):
             answers = described["paths"][path]["post"]["responses"]
             assert set(answers["422"]["content"]) == {"application/problem+json"}
             assert "503" in answers

@@ -41,3 +41,62 @@ def test_the_service_goes_by_its_public_name_and_those_allowed():
 
     assert settings.host_names == ("sightline.hospital.example", "sightline", "archive-side")
     assert Settings().host_names == ()
+
+
+def test_a_secret_may_stand_in_a_file(monkeypatch, tmp_path):
+    (tmp_path / "password").write_text("Pässwort\n", encoding="utf-8")
+    monkeypatch.setenv("SIGHTLINE_ARCHIVE_PASSWORD_FILE", str(tmp_path / "password"))
+
+    settings = load_settings()
+
+    assert settings.archive_password.get_secret_value() == "Pässwort"
+    assert "Pässwort" not in repr(settings)
+
+
+def test_the_file_of_settings_may_name_files_of_secrets_too(monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("of the archive")
+    (tmp_path / "sightline.env").write_text(f"SIGHTLINE_ARCHIVE_TOKEN_FILE={tmp_path / 'token'}\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings().archive_token.get_secret_value() == "of the archive"
+
+
+def test_a_secret_given_twice_or_in_no_readable_file_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIGHTLINE_FHIR_TOKEN_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"SIGHTLINE_FHIR_TOKEN_FILE cannot be read \(FileNotFoundError\)"):
+        load_settings()
+
+    monkeypatch.setenv("SIGHTLINE_FHIR_TOKEN", "secret-value")
+    with pytest.raises(InputError, match="both set") as refused:
+        load_settings()
+    assert "secret-value" not in str(refused.value)
+
+
+def test_only_secrets_are_read_from_files(monkeypatch, tmp_path):
+    (tmp_path / "port").write_text("9000")
+    monkeypatch.setenv("SIGHTLINE_PORT_FILE", str(tmp_path / "port"))
+
+    assert load_settings().port == Settings.model_fields["port"].default
+
+
+def test_an_empty_value_is_an_unset_one(monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_ARCHIVE_URL", "")
+    monkeypatch.setenv("SIGHTLINE_EVENT_SECRET", "")
+
+    assert (load_settings().archive_url, load_settings().event_secret) == (None, None)
+
+
+def test_a_weak_event_secret_is_refused(monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_EVENT_SECRET", "0123456789abcde")
+
+    with pytest.raises(InputError, match=r"SIGHTLINE_EVENT_SECRET.*16 characters") as refused:
+        load_settings()
+    assert "0123456789abcde" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "on_loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("sightline", False)],
+)
+def test_loopback_is_told_from_the_rest(host, on_loopback):
+    assert Settings(host=host).on_loopback is on_loopback
