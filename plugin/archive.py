@@ -1,9 +1,10 @@
 """The image archive: one adapter over dicomweb-client's protocol, for a DICOMweb server and for folders of files.
 
-Over HTTP the client is dicomweb-client's ``DICOMwebClient``. Over files it is :class:`FileClient` here, which keeps the
-same promise: dicomweb-client's own ``DICOMfileClient`` was measured and refuses Implicit VR Little Endian (the default
-transfer syntax), big-endian and deflated files, cannot be used from a second thread, writes in place, and takes exactly
-one folder. The adapter works over that one too, and the contract test runs it.
+Over HTTP the client is dicomweb-client's ``DICOMwebClient``, as :mod:`plugin.dicomweb` makes it. Over files it is
+:class:`FileClient` here, which keeps the same promise: dicomweb-client's own ``DICOMfileClient`` was measured and
+refuses Implicit VR Little Endian (the default transfer syntax), big-endian and deflated files, cannot be used from a
+second thread, writes in place, and takes exactly one folder. The adapter works over that one too, and the contract
+test runs it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from threading import Lock
 from typing import Any, Final, Protocol
 
 import requests
-from dicomweb_client import DICOMwebClient
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
@@ -37,6 +37,8 @@ from plugin.dicom.header import (
     tolerant,
 )
 from plugin.dicom.pixels import radiograph_of
+from plugin.dicomweb import web_client
+from plugin.endpoint import Endpoint
 from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
 from plugin.values import ImageDescription, ImageRef, Radiograph, StudyRef
 
@@ -345,28 +347,16 @@ def _radiograph_studies(index: FileIndex) -> tuple[StudyRef, ...]:
     return tuple(sorted({image.study for image in index.files if image.sop_class_uid in RADIOGRAPH_CLASSES}))
 
 
-def web_archive(
-    url: str, *, headers: dict[str, str] | None = None, token: str | None = None, timeout_s: float = 30.0
-) -> DicomwebArchive:
+def web_archive(endpoint: Endpoint) -> DicomwebArchive:
     """An archive over DICOMweb.
 
     Parameters
     ----------
-    url : the service root, under which ``studies`` lies ("http://127.0.0.1:8042/dicom-web").
-    token : a bearer token, sent as Authorization header.
-    timeout_s : for a connection, and between two parts of an answer.
+    endpoint : the service root, under which ``studies`` lies ("http://127.0.0.1:8042/dicom-web").
 
     Raises
     ------
     InputError
-        If *url* is not an HTTP address.
+        If its address is not an HTTP address.
     """
-    sent = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
-    try:
-        client = DICOMwebClient(url.rstrip("/"), headers=sent, timeout=timeout_s)
-    except ValueError as error:
-        raise InputError(
-            "The address of the archive is not an HTTP address; expected http(s)://host:port/path."
-        ) from error
-    client.set_http_retry_params(retry=False)  # the job queue retries
-    return DicomwebArchive(client)
+    return DicomwebArchive(web_client(endpoint))

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import requests
 
-from plugin.errors import SightlineError
-from plugin.settings import Settings, archive_headers, bearer
+from plugin.endpoint import session_of
+from plugin.errors import InputError, SightlineError, TransientError
+from plugin.settings import Settings, archive_endpoint, bearer
 
+_JSON = {"Accept": "application/json"}
 MEMORY_BYTES = 2 * 1024**3  # the demo study's peak stays below it; measured by tests/acceptance
 
 
@@ -104,8 +107,15 @@ def archive(settings: Settings) -> Finding:
     """The folder, or the DICOMweb server with the credentials given."""
     if settings.archive_url is None:
         return _folder("image archive", settings.archive_dir, "SIGHTLINE_ARCHIVE_URL")
-    url = f"{settings.archive_url.rstrip('/')}/studies?limit=1"
-    return _server("image archive", url, "SIGHTLINE_ARCHIVE_", headers=archive_headers(settings), settings=settings)
+    what, url = "image archive", f"{settings.archive_url.rstrip('/')}/studies"
+    try:
+        session = session_of(archive_endpoint(settings, url))
+        answer = session.get(url, params={"limit": 1}, headers=_JSON, timeout=settings.timeout_s)
+    except InputError as error:
+        return Finding(what, str(error), "check the settings that begin with SIGHTLINE_ARCHIVE_")
+    except (requests.RequestException, TransientError) as error:
+        return _no_answer(what, error, "SIGHTLINE_ARCHIVE_")
+    return _answer(what, answer.status_code, "SIGHTLINE_ARCHIVE_")
 
 
 def reports(settings: Settings) -> Finding:
@@ -113,7 +123,11 @@ def reports(settings: Settings) -> Finding:
     if settings.fhir_url is None:
         return _folder("report store", settings.reports_dir, "SIGHTLINE_FHIR_URL")
     url = f"{settings.fhir_url.rstrip('/')}/metadata"
-    return _server("report store", url, "SIGHTLINE_FHIR_", headers=bearer(settings.fhir_token), settings=settings)
+    try:
+        answer = httpx.get(url, headers=_JSON | bearer(settings.fhir_token), timeout=settings.timeout_s)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return _no_answer("report store", error, "SIGHTLINE_FHIR_")
+    return _answer("report store", answer.status_code, "SIGHTLINE_FHIR_")
 
 
 def _folder(what: str, folder: Path, instead: str) -> Finding:
@@ -122,15 +136,15 @@ def _folder(what: str, folder: Path, instead: str) -> Finding:
     return Finding(what, f"folder {folder} is not there", f"make the folder, or set {instead} to a server")
 
 
-def _server(what: str, url: str, prefix: str, *, headers: dict[str, str], settings: Settings) -> Finding:
-    try:
-        answer = httpx.get(url, headers={"Accept": "application/json", **headers}, timeout=settings.timeout_s)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Finding(what, f"no answer ({type(error).__name__})", f"check {prefix}URL, and that the server runs")
-    if answer.status_code in (401, 403):
-        return Finding(what, f"refuses us (HTTP {answer.status_code})", f"check {prefix}TOKEN or its user and password")
-    if answer.is_error:
-        return Finding(what, f"answers HTTP {answer.status_code}", f"check that {prefix}URL is the base address")
+def _no_answer(what: str, error: Exception, prefix: str) -> Finding:
+    return Finding(what, f"no answer ({type(error).__name__})", f"check {prefix}URL, and that the server runs")
+
+
+def _answer(what: str, status: int, prefix: str) -> Finding:
+    if status in (401, 403):
+        return Finding(what, f"refuses us (HTTP {status})", f"check {prefix}TOKEN or its user and password")
+    if status >= 300:
+        return Finding(what, f"answers HTTP {status}", f"check that {prefix}URL is the base address")
     return Finding(what, "answers")
 
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from plugin.endpoint import Endpoint, OAuthClient
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
 
@@ -116,6 +119,26 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 16 characters")
         return secret
 
+    @field_validator("archive_header")
+    @classmethod
+    def _a_header(cls, header: SecretStr | None) -> SecretStr | None:
+        if header is not None and not re.fullmatch(
+            r"[!#$%&'*+.^_`|~\w-]+:[ \t]*[^\r\n]+", header.get_secret_value(), re.ASCII
+        ):
+            raise ValueError('must be a header, "Name: value"')
+        return header
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Settings:
+        ways = (self.archive_user, self.archive_token, self.archive_token_url)
+        if sum(way is not None for way in ways) > 1:
+            raise ValueError("set one of SIGHTLINE_ARCHIVE_USER, _TOKEN and _TOKEN_URL")
+        if self.archive_token_url is not None and (
+            self.archive_client_id is None or self.archive_client_secret is None
+        ):
+            raise ValueError("SIGHTLINE_ARCHIVE_TOKEN_URL needs SIGHTLINE_ARCHIVE_CLIENT_ID and _CLIENT_SECRET")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -163,17 +186,44 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        lines = (f"SIGHTLINE_{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors())
-        raise InputError("Settings cannot be used. " + "; ".join(lines)) from None
+        raise InputError("Settings cannot be used. " + "; ".join(map(_wrong, invalid.errors()))) from None
+
+
+def _wrong(error: ErrorDetails) -> str:
+    """One error of validation, without the value."""
+    named = f"SIGHTLINE_{str(error['loc'][0]).upper()}: " if error["loc"] else ""
+    return named + error["msg"]
 
 
 def archive_headers(settings: Settings) -> dict[str, str]:
-    """Authorization for the archive: the token, else user and password, else nothing."""
-    if settings.archive_token is not None or settings.archive_user is None:
+    """What the archive is shown with every request: the site's own header, and the token or user and password."""
+    name, _, value = settings.archive_header.get_secret_value().partition(":") if settings.archive_header else ("",) * 3
+    return _authorization(settings) | ({name: value.strip()} if name else {})
+
+
+def _authorization(settings: Settings) -> dict[str, str]:
+    if settings.archive_user is None:
         return bearer(settings.archive_token)
     password = settings.archive_password.get_secret_value() if settings.archive_password else ""
     pair = base64.b64encode(f"{settings.archive_user}:{password}".encode()).decode()
     return {"Authorization": f"Basic {pair}"}
+
+
+def archive_endpoint(settings: Settings, url: str) -> Endpoint:
+    """The archive's server at *url*, a base address of its DICOMweb or of its own interface.
+
+    Raises
+    ------
+    InputError
+        If that is no HTTP address, or the file of authorities does not exist.
+    """
+    oauth = None
+    if settings.archive_token_url and settings.archive_client_id and settings.archive_client_secret:
+        secret = settings.archive_client_secret.get_secret_value()
+        oauth = OAuthClient(settings.archive_token_url, settings.archive_client_id, secret, settings.archive_scope)
+    return Endpoint(
+        url, archive_headers(settings), oauth=oauth, ca_file=settings.archive_ca_file, timeout_s=settings.timeout_s
+    )
 
 
 def bearer(token: SecretStr | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
-from plugin.settings import Settings, archive_headers, bearer
+from plugin.settings import Settings, archive_endpoint, archive_headers, bearer
 from plugin.values import StudyRef, makers_of
 
 
@@ -73,7 +73,7 @@ def make_archive(settings: Settings) -> ImageArchive:
     if settings.archive_url is None:
         settings.archive_dir.mkdir(parents=True, exist_ok=True)
         return folder_archive((settings.archive_dir,), store_in=settings.archive_dir)
-    return web_archive(settings.archive_url, headers=archive_headers(settings), timeout_s=settings.timeout_s)
+    return web_archive(archive_endpoint(settings, settings.archive_url))
 
 
 def make_reports(settings: Settings) -> ReportStore:

@@ -24,6 +24,7 @@ from model.values import Region
 from plugin.archive import web_archive
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report as structured_report
+from plugin.endpoint import Endpoint
 from plugin.page.document import EvidenceDocument, PhrasePart, evidence_document, read_evidence
 
 pytestmark = pytest.mark.acceptance
@@ -92,7 +93,7 @@ def test_what_is_written_reads_back_from_orthanc_pixel_for_pixel(orthanc: Orthan
     written = tuple(
         one.content for one in (*segmentations(evidence), structured_report(evidence, segmentations(evidence)))
     )
-    archive = web_archive(orthanc.dicomweb_url, headers=orthanc.headers)
+    archive = web_archive(Endpoint(orthanc.dicomweb_url, orthanc.headers))
 
     archive.store(study, (part10(source),))
     archive.store(study, written)

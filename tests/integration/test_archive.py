@@ -16,6 +16,7 @@ from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
 
 from model.values import View
 from plugin.archive import folder_archive, index_of, sole_study_in, studies_in, web_archive
+from plugin.endpoint import Endpoint
 from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
 from plugin.values import ImageRef, StudyRef
 
@@ -236,7 +237,7 @@ IMAGE = ImageRef(HERE, "1.2.3", "1.2.4", "1.2.840.10008.5.1.4.1.1.1")
     ],
 )
 def test_a_server_that_refuses_to_answer(serving: Callable[..., str], status: int, kind: type[SightlineError]) -> None:
-    archive = web_archive(serving(status))
+    archive = web_archive(Endpoint(serving(status)))
 
     with pytest.raises(kind, match=str(status)):
         archive.describe(HERE)
@@ -249,7 +250,7 @@ def test_a_server_that_refuses_to_answer(serving: Callable[..., str], status: in
 )
 def test_a_server_that_refuses_to_store(serving: Callable[..., str], status: int, kind: type[SightlineError]) -> None:
     with pytest.raises(kind, match=str(status)):
-        web_archive(serving(status)).store(HERE, (part10(chest()),))
+        web_archive(Endpoint(serving(status))).store(HERE, (part10(chest()),))
 
 
 @pytest.mark.parametrize(("reason", "kind"), [(0xA700, TransientError), (0x0110, ConformanceError)])
@@ -259,13 +260,13 @@ def test_an_instance_that_failed_within_an_accepted_answer(
     failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
 
     with pytest.raises(kind):
-        web_archive(serving(202, json.dumps(failed).encode())).store(HERE, (part10(chest()),))
+        web_archive(Endpoint(serving(202, json.dumps(failed).encode()))).store(HERE, (part10(chest()),))
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[1, 2]", b'{"a": 1}', b"\xff\xfe"])
 def test_an_answer_that_is_not_dicom(serving: Callable[..., str], body: bytes) -> None:
     with pytest.raises(SightlineError):
-        web_archive(serving(200, body)).describe(HERE)
+        web_archive(Endpoint(serving(200, body))).describe(HERE)
 
 
 def test_metadata_with_one_broken_element_costs_only_that_element(serving: Callable[..., str]) -> None:
@@ -273,7 +274,7 @@ def test_metadata_with_one_broken_element_costs_only_that_element(serving: Calla
     metadata = dataset.to_json_dict() | {"00200013": {"vr": "IS", "Value": [{"not": "a number"}]}}
     metadata["7FE00010"] = {"vr": "OW", "BulkDataURI": "http://127.0.0.1/bulk"}
 
-    (described,) = web_archive(serving(200, json.dumps([metadata]).encode())).describe(HERE)
+    (described,) = web_archive(Endpoint(serving(200, json.dumps([metadata]).encode()))).describe(HERE)
 
     assert described.view is View.FRONTAL
     assert described.instance_number == 0
@@ -281,20 +282,20 @@ def test_metadata_with_one_broken_element_costs_only_that_element(serving: Calla
 
 def test_an_empty_study_is_no_study(serving: Callable[..., str]) -> None:
     with pytest.raises(InputError, match="no such study"):
-        web_archive(serving(200, b"[]")).describe(HERE)
+        web_archive(Endpoint(serving(200, b"[]"))).describe(HERE)
 
 
 @pytest.mark.parametrize("url", ["ftp://archive/x", "nonsense", ""])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(InputError, match="not an HTTP address"):
-        web_archive(url)
+        web_archive(Endpoint(url))
 
 
 def test_a_server_that_hangs_is_given_up(serving: Callable[..., str]) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        archive = web_archive(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2)
+        archive = web_archive(Endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2))
 
         with pytest.raises(TransientError, match="does not answer"):
             archive.describe(HERE)

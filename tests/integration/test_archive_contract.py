@@ -1,14 +1,15 @@
-"""What every image archive promises: the same tests on files, on dicomweb-client's own file client, and on Orthanc."""
+"""What every image archive promises: the same tests on files, on Orthanc, and on an archive that is neither."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from archives import Archive, run_archive
 from builders import chest, gradient, part10
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
@@ -16,10 +17,14 @@ from pydicom.uid import SegmentationStorage
 
 from model.values import View
 from plugin.archive import DicomwebArchive, folder_archive, web_archive
+from plugin.endpoint import Endpoint
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.identity import derived_uid
 from plugin.ports import ImageArchive
 from plugin.values import ImageRef, StudyRef
+
+# By dicomweb-client's file client.
+pytestmark = pytest.mark.filterwarnings("ignore:'write_like_original':DeprecationWarning")
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,24 @@ class Bench:
     stored: Callable[[str], tuple[bytes, ...]]
 
 
-@pytest.fixture(params=["files", pytest.param("orthanc", marks=pytest.mark.acceptance)])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
-    return _files(tmp_path) if request.param == "files" else _orthanc(request.getfixturevalue("orthanc"))
+@pytest.fixture(params=["files", "another", pytest.param("orthanc", marks=pytest.mark.acceptance)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "another":
+        with run_archive(tmp_path / "archive") as archive:
+            yield _another(archive)
+    else:
+        yield _files(tmp_path) if request.param == "files" else _orthanc(request.getfixturevalue("orthanc"))
+
+
+def _another(archive: Archive) -> Bench:
+    def put(*instances: bytes) -> ImageArchive:
+        archive.add(*instances)
+        return web_archive(Endpoint(archive.url))
+
+    def stored(study: str) -> tuple[bytes, ...]:
+        return tuple(file for file in archive.files(study) if dcmread(DicomBytesIO(file)).Modality == "SEG")
+
+    return Bench(put, stored)
 
 
 def _files(folder: Path) -> Bench:
@@ -54,7 +74,7 @@ def _orthanc(server: Any) -> Bench:
         with server.http() as http:
             for instance in instances:
                 http.post("/instances", content=instance).raise_for_status()
-        return web_archive(server.dicomweb_url, headers=server.headers)
+        return web_archive(Endpoint(server.dicomweb_url, server.headers))
 
     def stored(study: str) -> tuple[bytes, ...]:
         with server.http() as http:
@@ -182,18 +202,17 @@ def test_orthanc_asks_for_credentials(orthanc: Any) -> None:
     orthanc.reset()
 
     with pytest.raises(InputError, match="credentials"):
-        web_archive(orthanc.dicomweb_url).describe(STUDY)
+        web_archive(Endpoint(orthanc.dicomweb_url)).describe(STUDY)
 
 
 def test_an_archive_that_does_not_answer_is_transient() -> None:
-    archive = web_archive("http://127.0.0.1:9/dicom-web", token="t", timeout_s=1)  # the discard port: nobody listens
+    archive = web_archive(Endpoint("http://127.0.0.1:9/dicom-web", timeout_s=1))  # the discard port: nobody listens
 
     with pytest.raises(TransientError, match="does not answer") as failed:
         archive.describe(STUDY)
     assert failed.value.retryable
 
 
-@pytest.mark.filterwarnings("ignore:'write_like_original':DeprecationWarning")  # by dicomweb-client
 def test_the_archive_works_over_the_file_client_of_dicomweb_client_too(tmp_path: Path) -> None:
     from dicomweb_client import DICOMfileClient
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from plugin.errors import InputError
-from plugin.settings import Settings, load_settings
+from plugin.settings import Settings, archive_endpoint, load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -100,3 +100,32 @@ def test_a_weak_event_secret_is_refused(monkeypatch):
 )
 def test_loopback_is_told_from_the_rest(host, on_loopback):
     assert Settings(host=host).on_loopback is on_loopback
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"archive_user": "a", "archive_token": "secret-value"}, "set one of"),
+        ({"archive_token_url": "http://tokens", "archive_client_id": "a"}, "needs SIGHTLINE_ARCHIVE_CLIENT_ID"),
+        ({"archive_header": "secret-value"}, "Name: value"),
+        ({"archive_header": "X-Key: secret-value\nHost: other"}, "Name: value"),
+    ],
+)
+def test_ways_to_the_archive_that_cannot_be_are_refused(monkeypatch, settings, words):
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SIGHTLINE_{name.upper()}", value)
+
+    with pytest.raises(InputError, match=words) as refused:
+        load_settings()
+    assert "secret-value" not in str(refused.value)
+
+
+def test_the_settings_of_oauth_reach_the_endpoint():
+    settings = Settings(
+        archive_token_url="http://tokens", archive_client_id="a", archive_client_secret="secret-value", timeout_s=7
+    )
+
+    endpoint = archive_endpoint(settings, "http://archive/dicom-web")
+
+    assert (endpoint.oauth.client_id, endpoint.oauth.client_secret, endpoint.timeout_s) == ("a", "secret-value", 7)
+    assert "secret-value" not in repr(endpoint)
