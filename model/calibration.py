@@ -90,6 +90,12 @@ def fit_scalings(scores: npt.ArrayLike, present: npt.ArrayLike, groups: Sequence
     return fitted
 
 
+def calibrated(score: float, group: str, scalings: Mapping[str, Scaling]) -> float:
+    """*score* by the scaling of its group, or of all; as it is without any."""
+    scaling = scalings.get(group, scalings.get(""))
+    return score if scaling is None else float(scaling.apply(score))
+
+
 def _sigmoid(values: Floats) -> Floats:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * values)))
 

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.anatomy import THIRDS, Lungs, field_of, lungs_of, named_area, third_of
+from model.anatomy import THIRDS, Lungs, lungs_of, named_area, third_of
+from model.calibration import calibrated
 from model.geometry import Letterbox, Orientation, letterbox_of
 from model.network import VIEWS, Encoded, GroundingNetwork
+from model.prior import EVIDENCE_ALONE, Joint
 from model.regions import regions_of
 from model.values import Grounding, Heatmap, ModelCard, Query, State, View
-from model.weights import SHIPPED, Manifest, load_weights
+from model.weights import SHIPPED, Manifest, load_joint, load_weights
 from model.words import tokens_of
 
 Pixels = npt.NDArray[np.float32]
@@ -63,7 +65,9 @@ NO_LUNGS = "the two lungs of a frontal chest were not found in the image"
 class TorchGrounder:
     """Answers by PyTorch on the CPU. Deterministic for a number of threads; safe to use from one thread at a time."""
 
-    def __init__(self, network: GroundingNetwork, manifest: Manifest) -> None:
+    def __init__(self, network: GroundingNetwork, manifest: Manifest, joint: Joint = EVIDENCE_ALONE) -> None:
+        self._joint = joint
+        self._scalings = manifest.presence_scalings
         self._network = network
         self._manifest = manifest
         self._phrases: dict[Query, torch.Tensor] = {}
@@ -115,8 +119,10 @@ class TorchGrounder:
         )
 
     def _answer(self, query: Query, values: Pixels, presence: float, *, lungs: Lungs, box: Letterbox) -> Grounding:
-        allowed = field_of(lungs, query) & box.inside(len(values))
-        heatmap = Heatmap(np.where(allowed, values, np.float32(0)), box)
+        learnt = _as_learnt(query)
+        presence = calibrated(presence, learnt.finding, self._scalings)
+        joined = self._joint(values, learnt, lungs)
+        heatmap = Heatmap(np.where(box.inside(len(joined)), joined, np.float32(0)), box)
         known = _learnt_as(query.finding) is not None
         regions = regions_of(heatmap, self._manifest.threshold) if known else ()
         if regions and presence >= self._manifest.presence_threshold:
@@ -183,5 +189,6 @@ def load_grounder(folder: Path | None = None, *, threads: int | None = None) -> 
     """
     if threads is not None:
         torch.set_num_threads(max(1, math.floor(threads)))
-    network, manifest = load_weights(folder or SHIPPED)
-    return TorchGrounder(network, manifest)
+    folder = folder or SHIPPED
+    network, manifest = load_weights(folder)
+    return TorchGrounder(network, manifest, load_joint(folder))

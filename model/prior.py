@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F  # noqa: N812 (PyTorch's own convention)
 
-from model.anatomy import Lungs, third_of
+from model.anatomy import Lungs, field_of, third_of
 from model.values import Query
 
 Maps = npt.NDArray[np.float32]
@@ -157,3 +157,20 @@ def fit_fusion(seen: Sequence[Maps], expected: Sequence[Maps], truth: Sequence[n
 def _logit(probability: Maps) -> Maps:
     clipped = np.clip(probability, _LEAST, _MOST)
     return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joint:
+    """Prior and fusion as one: what a map of image evidence becomes."""
+
+    prior: Prior
+    fusion: Fusion
+
+    def __call__(self, seen: Maps, query: Query, lungs: Lungs) -> Maps:
+        """*Shape:* probabilities (size, size) -> the same, where a finding as *query* names it can lie."""
+        joined = self.fusion(seen, self.prior.of(query, lungs))
+        return np.where(field_of(lungs, query), joined, np.float32(0))
+
+
+#: Without a prior: the evidence alone.
+EVIDENCE_ALONE = Joint(Prior({}), Fusion())

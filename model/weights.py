@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from model.calibration import Scaling
 from model.config import Config
 from model.network import GroundingNetwork
+from model.prior import EVIDENCE_ALONE, Fusion, Joint, Key, Maps, Prior
 
 SHIPPED = Path(__file__).parent / "weights"
 FILE_NAME = "phrase-grounder.safetensors"
-VERSION = "1"
+VERSION = "2"
+_PRIOR = "prior/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class Manifest:
     sha256 : of the weights file.
     threshold : a cell belongs to a region from this probability on.
     presence_threshold : a finding counts as found from this probability on.
+    fusion : evidence, prior and bias of :class:`model.prior.Fusion`; empty where the weights hold no prior.
+    scalings : slope and offset of presence by finding, "" for all others (:class:`model.calibration.Scaling`).
+    operating_points : threshold by name, for a promised pixel recall (:mod:`model.calibration`).
     data, recipe, figures : what they were trained on, how, and the figures on validation samples.
     """
 
@@ -41,6 +48,14 @@ class Manifest:
     data: dict[str, Any]
     recipe: dict[str, Any]
     figures: dict[str, float]
+    fusion: dict[str, float] = field(default_factory=dict)
+    scalings: dict[str, list[float]] = field(default_factory=dict)
+    operating_points: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def presence_scalings(self) -> dict[str, Scaling]:
+        """*scalings* as values."""
+        return {name: Scaling(*each) for name, each in self.scalings.items()}
 
 
 class WeightsError(ValueError):
@@ -55,9 +70,14 @@ def save_weights(
     recipe: dict[str, Any],
     data: dict[str, Any],
     name: str = "sightline-twin",
+    joint: Joint = EVIDENCE_ALONE,
+    scalings: Mapping[str, Scaling] | None = None,
+    operating_points: Mapping[str, float] | None = None,
 ) -> Manifest:
-    """Write weights (half precision) and manifest into *folder*."""
-    content = save({name: value.half() if value.is_floating_point() else value for name, value in _state(network)})
+    """Write weights (half precision), with the tables of the prior, and manifest into *folder*."""
+    tables = {f"{_PRIOR}{'/'.join(key)}": torch.from_numpy(table) for key, table in joint.prior.tables.items()}
+    state = {**network.state_dict(), **tables}
+    content = save({name: _half(value).contiguous() for name, value in state.items()})
     manifest = Manifest(
         name=name,
         version=VERSION,
@@ -68,6 +88,9 @@ def save_weights(
         data=data,
         recipe=recipe,
         figures={name: round(value, 4) for name, value in figures.items()},
+        fusion=asdict(joint.fusion) if tables else {},
+        scalings={name: [each.slope, each.offset] for name, each in (scalings or {}).items()},
+        operating_points=dict(operating_points or {}),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_bytes(content)
@@ -75,8 +98,8 @@ def save_weights(
     return manifest
 
 
-def _state(network: GroundingNetwork) -> list[tuple[str, torch.Tensor]]:
-    return [(name, value.contiguous()) for name, value in network.state_dict().items()]
+def _half(value: torch.Tensor) -> torch.Tensor:
+    return value.half() if value.is_floating_point() else value
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -103,6 +126,35 @@ def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
     WeightsError
         If a file is missing or damaged, or the weights are not those of the manifest.
     """
+    manifest, tensors = _read(folder)
+    network = GroundingNetwork(Config.from_json(json.dumps(manifest.config)))
+    try:
+        network.load_state_dict({name: each for name, each in tensors.items() if not name.startswith(_PRIOR)})
+    except RuntimeError as error:
+        raise WeightsError("the weights do not fit the network of the manifest") from error
+    return network.eval(), manifest
+
+
+def load_joint(folder: Path) -> Joint:
+    """Prior and fusion of *folder*; the evidence alone where it holds no prior.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`load_weights`.
+    """
+    manifest, tensors = _read(folder)
+    if not manifest.fusion:
+        return EVIDENCE_ALONE
+    tables: dict[Key, Maps] = {}
+    for name, table in tensors.items():
+        if name.startswith(_PRIOR):
+            finding, side, third = name.removeprefix(_PRIOR).split("/")
+            tables[finding, side, third] = table.numpy()
+    return Joint(Prior(tables), Fusion(**manifest.fusion))
+
+
+def _read(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
     manifest = load_manifest(folder)
     try:
         content = (folder / FILE_NAME).read_bytes()
@@ -110,12 +162,10 @@ def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
         raise WeightsError(f"weights or manifest cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise WeightsError("the weights are not those of the manifest (SHA-256 differs)")
-    network = GroundingNetwork(Config.from_json(json.dumps(manifest.config)))
     try:
-        network.load_state_dict({name: _single(value) for name, value in load(content).items()})
-    except (RuntimeError, SafetensorError) as error:
+        return manifest, {name: _single(value) for name, value in load(content).items()}
+    except SafetensorError as error:
         raise WeightsError("the weights do not fit the network of the manifest") from error
-    return network.eval(), manifest
 
 
 def _single(value: torch.Tensor) -> torch.Tensor:

@@ -159,6 +159,7 @@ def _picture_source(
         checks=checks,
         manner=manner,
         about={**counts, **about},
+        prior=isinstance(data, PhraseData) and data.prior,
     )
 
 

@@ -85,6 +85,7 @@ class PictureSource:
     checks: tuple[Picture, ...]
     manner: Manner
     about: dict[str, object]
+    prior: bool = False
 
     def __len__(self) -> int:
         return len(self.training)
@@ -103,7 +104,11 @@ class PictureSource:
 
     def validation(self) -> tuple[Item, ...]:
         """Every validation picture as it is, in the words of the data set."""
-        return tuple(self._item(each, [self._asked(truth) for truth in each.truths]) for each in self.checks)
+        return self.still(self.checks)
+
+    def still(self, pictures: Sequence[Picture]) -> tuple[Item, ...]:
+        """*pictures* as they are, in the words of the data set."""
+        return tuple(self._item(each, [self._asked(truth) for truth in each.truths]) for each in pictures)
 
     def _asked(self, truth: Truth) -> Asked:
         half = self.shelf.pixels.shape[1] // 2

@@ -15,9 +15,10 @@ from model.training.checkpoint import State
 from model.training.config import Machine, Training, read_training
 from model.training.gather import gather
 from model.training.loop import Figures, Hooks, fit, optimiser_of, steps_of
-from model.training.scores import checks_of, tuned
+from model.training.scores import checks_of
 from model.training.sources import Source
 from model.training.tracking import Tracker, tracked
+from model.training.tuning import Tuning, tuned
 from model.weights import Manifest, WeightsError, load_weights, save_weights
 
 
@@ -47,12 +48,22 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
         console.print(f"  {source.name}: weight {source.weight:g}, {source.about}", highlight=False)
     if again:
         console.print(f"going on after step {state.step}")
-    figures = _figures(state, network, training, sources=sources, identity=identity, console=console)
-    manifest = save_weights(network.cpu(), training.out, figures=figures, recipe=recipe, data=about, name=training.name)
+    figures, tuning = _fitted(state, network, training, sources=sources, identity=identity, console=console)
+    manifest = save_weights(
+        network.cpu(),
+        training.out,
+        figures=figures,
+        recipe=recipe,
+        data=about,
+        name=training.name,
+        joint=tuning.joint,
+        scalings=tuning.scalings,
+        operating_points=tuning.operating_points,
+    )
     return manifest, training.out
 
 
-def _figures(
+def _fitted(
     state: State,
     network: GroundingNetwork,
     training: Training,
@@ -60,8 +71,8 @@ def _figures(
     sources: Sequence[Source],
     identity: dict[str, object],
     console: Console,
-) -> Figures:
-    """Train, and tune the thresholds; the figures of the end."""
+) -> tuple[Figures, Tuning]:
+    """Train, and tune what belongs to the weights; the figures of the end."""
     folder, recipe = training.run_folder, training.recipe
     checks = checks_of(sources, training.measures())
     steps = steps_of(recipe, sum(map(len, sources)))
@@ -75,9 +86,10 @@ def _figures(
             save=lambda state: checkpoint.save(state, folder, identity=identity),
         )
         fit(state, network, training, sources=sources, checks=checks, hooks=hooks)
-        figures = {"score": state.best, "best_step": state.best_step, **tuned(network, checks)}
+        tuning = tuned(network, sources, training.measures())
+        figures = {"score": state.best, "best_step": state.best_step, **tuning.figures}
         tracker.finish(figures)
-    return figures
+    return figures, tuning
 
 
 def _shown(tracker: Tracker, progress: Progress, bar: TaskID) -> Callable[[int, Figures], None]:

@@ -1,8 +1,8 @@
-"""Scores on validation images: those without a threshold choose the weights, and the thresholds are tuned last."""
+"""Scores on validation images that need no threshold: they choose the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,6 @@ from model.network import GroundingNetwork
 from model.training.objective import answer_of
 from model.training.sources import Source
 
-ODDS_OF_PRESENCE = 3
-THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 18))
 _AT_ONCE = 20
 
 
@@ -113,54 +111,3 @@ def auc(said: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> float:
         return float("nan")
     ranked = present[:, None] - missing[None, :]
     return float((ranked > 0).mean() + 0.5 * (ranked == 0).mean())
-
-
-def tuned(network: GroundingNetwork, checks: Sequence[Checks]) -> dict[str, float]:
-    """The threshold with the best mean Dice over present phrases, and that of presence with the best accuracy.
-
-    Each source counts by its weight. Present phrases weigh :data:`ODDS_OF_PRESENCE` times as much: the model is asked
-    only what a report affirms.
-    """
-    dice = np.zeros(len(THRESHOLDS))
-    right = np.zeros(len(THRESHOLDS))
-    weight = 0.0
-    for check in checks:
-        scores, present, absent = _measured(network, check)
-        if len(scores):
-            dice += check.weight * scores.mean(axis=0)
-            weight += check.weight
-        right += check.weight * np.array([_accuracy(present, absent, cut) for cut in THRESHOLDS])
-    best = int(dice.argmax())
-    return {
-        "threshold": THRESHOLDS[best],
-        "dice": float(dice[best] / weight) if weight else 0.0,
-        "presence_threshold": THRESHOLDS[int(right.argmax())],
-    }
-
-
-def _accuracy(present: npt.NDArray[np.float32], absent: npt.NDArray[np.float32], cut: float) -> float:
-    seen = float((present >= cut).mean()) if len(present) else 1.0
-    unseen = float((absent < cut).mean()) if len(absent) else 1.0
-    return ODDS_OF_PRESENCE * seen + unseen
-
-
-def _measured(
-    network: GroundingNetwork, checks: Checks
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Dice of drawn phrases at each threshold, (phrases, thresholds); presence of what is there and of what is not."""
-    rows, present, absent = [], [], []
-    for probability, presence, batch in _answers(network, checks):
-        there = batch.present > 0
-        present.append(presence[there].numpy())
-        absent.append(presence[~there].numpy())
-        chosen = there & (batch.drawn > 0) & batch.masks.flatten(1).any(dim=1)
-        wanted = batch.masks[chosen].flatten(1)
-        lit = torch.stack([(probability[chosen].flatten(1) >= cut).float() for cut in THRESHOLDS], dim=1)
-        overlap = 2 * (lit * wanted[:, None]).sum(2) / (lit.sum(2) + wanted.sum(1)[:, None]).clamp(min=1)
-        rows.append(overlap.double().numpy())
-    return np.concatenate(rows), np.concatenate(present), np.concatenate(absent)
-
-
-def _answers(network: GroundingNetwork, checks: Checks) -> Iterator[tuple[Tensor, Tensor, Batch]]:
-    for batch in checks.batches:
-        yield *predict(network, batch), batch

@@ -1,0 +1,188 @@
+"""After the last step: the prior learnt, joined to the evidence, thresholds tuned and presence calibrated.
+
+The prior comes from training patients; everything else is fitted on validation patients, in the order in which the
+grounder applies it: fusion, scaling of presence, thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.anatomy import Lungs, lungs_of
+from model.batches import Item, collate
+from model.calibration import Scaling, calibrated, fit_scalings, mean_by, operating_points
+from model.config import Config
+from model.network import GroundingNetwork
+from model.prior import EVIDENCE_ALONE, Drawn, Joint, Maps, fit_fusion, learn_prior
+from model.training.objective import answer_of
+from model.training.pictures import PictureSource
+from model.training.sources import Source
+from model.values import Query
+
+#: A report affirms what it names far more often than not: what is there weighs so many times what is not.
+ODDS_OF_PRESENCE = 3
+THRESHOLDS = tuple(round(0.025 * step, 3) for step in range(2, 37))
+_LEVELS = tuple(round(0.01 * step, 2) for step in range(1, 100))
+_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """One phrase of one image, as the network answers it, with its truth.
+
+    Parameters
+    ----------
+    image : which image of its source.
+    values, truth : probabilities and mask, (size, size).
+    drawn : whether the truth says where.
+    """
+
+    image: int
+    query: Query
+    values: Maps
+    presence: float
+    lungs: Lungs
+    truth: npt.NDArray[np.bool_]
+    present: bool
+    drawn: bool
+
+    @property
+    def outlined(self) -> bool:
+        """Whether it is there and the truth says where."""
+        return self.drawn and self.present and bool(self.truth.any())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuning:
+    """What belongs to the weights besides them."""
+
+    joint: Joint
+    threshold: float
+    presence_threshold: float
+    dice: float
+    scalings: dict[str, Scaling]
+    operating_points: dict[str, float]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """For the manifest."""
+        return {"threshold": self.threshold, "presence_threshold": self.presence_threshold, "dice": self.dice}
+
+
+def tuned(network: GroundingNetwork, sources: Sequence[Source], config: Config) -> Tuning:
+    """Everything that is fitted once the weights stand; each source counts by the weight of its score."""
+    checks = {
+        source.name: (source.score, tuple(answered(network, source.validation(), config)))
+        for source in sources
+        if source.score
+    }
+    joint = _joint(network, sources, checks={name: rows for name, (_, rows) in checks.items()}, config=config)
+    real = {source.name for source in sources if isinstance(source, PictureSource)}
+    scalings = _scalings(checks, real)
+    threshold, dice = _threshold(checks, joint)
+    return Tuning(
+        joint=joint,
+        threshold=threshold,
+        presence_threshold=_presence_threshold(checks, scalings),
+        dice=dice,
+        scalings=scalings,
+        operating_points=_points([row for name, (_, rows) in checks.items() if name in real for row in rows], joint),
+    )
+
+
+Checks = dict[str, tuple[float, tuple[Answered, ...]]]
+
+
+@torch.inference_mode()
+def answered(network: GroundingNetwork, items: Sequence[Item], config: Config) -> Iterator[Answered]:
+    """Every phrase of *items*, in order."""
+    network.eval()
+    device = next(network.parameters()).device
+    for start in range(0, len(items), _AT_ONCE):
+        batch = collate(list(items[start : start + _AT_ONCE]), config)
+        answer = answer_of(network, batch.to(device))
+        maps, presence = answer.logits.sigmoid().cpu().numpy(), answer.presence.sigmoid().cpu().tolist()
+        lungs = [lungs_of(each) for each in answer.encoded.anatomy[:, :2].float().sigmoid().cpu().numpy()]
+        for row, query in enumerate(batch.queries):
+            number = int(batch.image[row])
+            yield Answered(
+                image=start + number,
+                query=query,
+                values=maps[row],
+                presence=presence[row],
+                lungs=lungs[number],
+                truth=batch.masks[row].numpy() > 0.5,
+                present=bool(batch.present[row]),
+                drawn=bool(batch.drawn[row]),
+            )
+
+
+def _joint(
+    network: GroundingNetwork, sources: Sequence[Source], *, checks: dict[str, tuple[Answered, ...]], config: Config
+) -> Joint:
+    """The prior of all sources that teach one, and its fusion, fitted where the prior says something."""
+    teachers = [source for source in sources if isinstance(source, PictureSource) and source.prior]
+    rows = [row for source in teachers for row in answered(network, source.still(source.training), config)]
+    prior = learn_prior([Drawn(row.query, row.truth, row.lungs) for row in rows if row.outlined])
+    told = [row for source in teachers for row in checks.get(source.name, ()) if row.outlined]
+    pairs = [(row, expected) for row in told if (expected := prior.of(row.query, row.lungs)) is not None]
+    if not pairs:
+        return EVIDENCE_ALONE
+    seen, expected = [row.values for row, _ in pairs], [each for _, each in pairs]
+    return Joint(prior, fit_fusion(seen, expected, [row.truth for row, _ in pairs]))
+
+
+def _scalings(checks: Checks, real: set[str]) -> dict[str, Scaling]:
+    """Of presence by finding. Where real images tell of a finding, drawn ones do not count for it."""
+    told = {row.query.finding for name, (_, rows) in checks.items() if name in real for row in rows}
+    rows = [row for name, (_, each) in checks.items() for row in each if name in real or row.query.finding not in told]
+    if len({row.present for row in rows}) < 2:
+        return {}
+    said = [row.presence for row in rows]
+    return fit_scalings(said, [row.present for row in rows], [row.query.finding for row in rows])
+
+
+def _threshold(checks: Checks, joint: Joint) -> tuple[float, float]:
+    """The threshold with the best mean Dice over what is there, and that Dice."""
+    sums, weights = np.zeros(len(THRESHOLDS)), 0.0
+    for weight, rows in checks.values():
+        scores = [_dice(joint(row.values, row.query, row.lungs), row.truth) for row in rows if row.outlined]
+        if scores:
+            sums += weight * np.mean(scores, axis=0)
+            weights += weight
+    best = int(sums.argmax())
+    return THRESHOLDS[best], float(sums[best] / weights) if weights else 0.0
+
+
+def _dice(values: Maps, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """At each threshold."""
+    lit = values[None] >= np.array(THRESHOLDS)[:, None, None]
+    return np.asarray(2 * (lit & truth).sum(axis=(1, 2)) / np.maximum(lit.sum(axis=(1, 2)) + truth.sum(), 1))
+
+
+def _presence_threshold(checks: Checks, scalings: dict[str, Scaling]) -> float:
+    """The one with the best accuracy, where what is there weighs :data:`ODDS_OF_PRESENCE` times what is not."""
+    right = np.zeros(len(THRESHOLDS))
+    for weight, rows in checks.values():
+        said = np.array([calibrated(row.presence, row.query.finding, scalings) for row in rows])
+        there = np.array([row.present for row in rows], bool)
+        seen = said[:, None] >= np.array(THRESHOLDS)
+        if there.any() and not there.all():
+            right += weight * (ODDS_OF_PRESENCE * seen[there].mean(axis=0) + (~seen[~there]).mean(axis=0))
+    return THRESHOLDS[int(right.argmax())]
+
+
+def _points(rows: Sequence[Answered], joint: Joint) -> dict[str, float]:
+    """Named thresholds for a promised share of each finding's cells; images are what is exchangeable, not phrases."""
+    told = [row for row in rows if row.outlined]
+    if not told:
+        return {}
+    recalls = [
+        [(joint(row.values, row.query, row.lungs)[row.truth] >= level).mean() for level in _LEVELS] for row in told
+    ]
+    return operating_points(mean_by(recalls, [str(row.image) for row in told]), _LEVELS)
