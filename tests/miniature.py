@@ -27,7 +27,7 @@ batch = 4
 check_every = 4
 checkpoint_every = 1
 [split]
-held_out = 0.0
+held_out = false
 validation = 0.3
 [[data]]
 kind = "phrases"
