@@ -12,9 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format arch train picture eval-nlp clean
+.PHONY: help demo stack stack-down test check format arch train picture eval-nlp clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
+	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
+	@echo "make stack-down    end them"
 	@echo "make test          set up and run every test"
 	@echo "make check         format, lint, types, import contracts, unit tests; under a minute"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
@@ -37,6 +39,12 @@ $(VENV)/dev: $(VENV)/run
 
 demo: $(VENV)/run
 	@$(BIN)/sightline demo --out $(OUT) $(if $(filter 0,$(SERVE)),,--serve --port $(PORT))
+
+stack: $(VENV)/run  # Orthanc, FHIR, the service and OHIF on this machine; make stack-down ends them
+	@$(BIN)/sightline stack up --port $(PORT)
+
+stack-down: $(VENV)/run
+	@$(BIN)/sightline stack down --port $(PORT)
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

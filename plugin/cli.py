@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--held-out", action="store_true", help="only patients kept aside from all training")
     evaluate.add_argument("--lungs", type=Path, metavar="DIR", help="lung masks of the Hannover form")
 
-    commands.add_parser("serve", help="run the service; settings: docs/settings.md")
+    stack = commands.add_parser("stack", help="Orthanc, FHIR, the service and OHIF on this machine, with an example")
+    stack.add_argument("action", choices=("up", "down", "status"))
+    stack.add_argument("--dir", type=Path, default=Path("stack-output"), help="folder for everything it keeps")
+    stack.add_argument("--port", type=int, default=8042, help="of the service; the two after it are taken, too")
+
+    serve = commands.add_parser("serve", help="run the service; settings: docs/settings.md")
+    serve.add_argument("--no-work", action="store_true", help="leave the jobs to `sightline work`")
+    commands.add_parser("work", help="run a worker on the data folder of a service, without the service")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
     return parser
 
@@ -126,8 +133,21 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     return run(data=parsed.data, out=parsed.out, weights=parsed.weights, choice=choice)
 
 
-def _serve(_: argparse.Namespace) -> int:
+def _stack(parsed: argparse.Namespace) -> int:
+    from plugin.commands import stack
+
+    action = {"up": stack.up, "down": stack.down, "status": stack.status}[parsed.action]
+    return action(folder=parsed.dir, port=parsed.port)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
     from plugin.commands.serve import run
+
+    return run(work=not parsed.no_work)
+
+
+def _work(_: argparse.Namespace) -> int:
+    from plugin.commands.work import run
 
     return run()
 
@@ -139,12 +159,14 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
+    "stack": _stack,
     "ground": _ground,
     "demo": _demo,
     "synth": _synth,
     "train": _train,
     "evaluate": _evaluate,
     "serve": _serve,
+    "work": _work,
     "doctor": _doctor,
 }
 

@@ -206,17 +206,17 @@ def run_sightline(
         _end(process)
 
 
-FHIR_SERVER = ROOT / "tests" / "acceptance" / "fhir-server"
+NPM = ROOT / "plugin" / "stack" / "npm"
 
 
 @contextmanager
 def run_fhir_server(name: str = "fhir-server") -> Iterator[str]:
     """Medplum's FHIR R4 engine in memory, until the block ends; yields its base URL. The log stays in .test-output/."""
-    require("node", str(FHIR_SERVER / "node_modules"))
+    require("node", str(NPM / "node_modules"))
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / f"{name}.log"
     with log.open("wb") as errors:
-        command = [str(program("node")), str(FHIR_SERVER / "server.cjs")]
+        command = [str(program("node")), str(NPM / "fhir-server.cjs")]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         # It prints one line, with the port it was given, when it is ready; nothing when it cannot start.

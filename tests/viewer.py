@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 from queues import MemoryQueue
-from servers import ROOT, OrthancServer, require
+from servers import NPM, OrthancServer, require
 
 from plugin.dicom.instance import series_of
 from plugin.flow import outputs_of
@@ -20,7 +20,7 @@ from plugin.service import Services, create_app
 from plugin.service.viewer import Viewer
 from plugin.values import Evidence
 
-DIST = ROOT / "tests" / "acceptance" / "ohif" / "node_modules" / "@ohif" / "app" / "dist"
+DIST = NPM / "node_modules" / "@ohif" / "app" / "dist"
 
 
 def require_ohif() -> None:

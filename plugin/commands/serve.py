@@ -12,20 +12,21 @@ from plugin.settings import Settings, load_settings
 from plugin.wiring import make_services, make_tools, make_viewer
 
 
-def run() -> int:
-    """Serve until interrupted."""
+def run(*, work: bool = True) -> int:
+    """Serve until interrupted; without *work*, jobs wait for ``sightline work``."""
     settings = load_settings()
     with Console().status("Loading the model"):
         tools = make_tools(settings)
-    return serve(settings, tools=tools)
+    return serve(settings, tools=tools, work=work)
 
 
-def serve(settings: Settings, *, tools: Tools, at: str = "") -> int:
+def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
     app = create_app(
         make_services(settings, tools),
         allowed_hosts=(*LOOPBACK, *settings.host_names),
         admit=admission(settings),
+        work=work,
         viewer=make_viewer(settings),
     )
     console = Console()

@@ -1,5 +1,6 @@
-// Medplum's FHIR R4 engine in memory behind plain HTTP on a free loopback port, for the acceptance tests.
-// Prints "listening PORT" when it is ready. No validation, no rollback, no next links: see ../../unit for those.
+// Medplum's FHIR R4 engine in memory behind plain HTTP on loopback, for `sightline stack` and the acceptance tests:
+// node fhir-server.cjs [PORT], a free one by default. Prints "listening PORT" when it is ready.
+// No validation, no rollback, no next links: the tests have those elsewhere.
 'use strict';
 globalThis.WebSocket = require('ws'); // @medplum/core expects a browser's; Node 20 has none
 const http = require('node:http');
@@ -45,4 +46,4 @@ const server = http.createServer(async (request, response) => {
   response.writeHead(status, { 'Content-Type': 'application/fhir+json' });
   response.end(JSON.stringify(resource));
 });
-server.listen(0, '127.0.0.1', () => console.log(`listening ${server.address().port}`));
+server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(`listening ${server.address().port}`));
