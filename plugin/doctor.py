@@ -43,7 +43,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for codec, syntaxes in (("openjpeg", "JPEG 2000"), ("rle", "RLE"), ("gdcm", "JPEG lossless and JPEG-LS")):
         yield decoder(codec, syntaxes)
     yield memory()
-    yield weights(settings.model_dir)
+    yield weights(settings)
     yield writable(settings.data_dir)
     yield archive(settings)
     yield reports(settings)
@@ -82,15 +82,15 @@ def memory() -> Finding:
     return Finding("memory", seen, "" if total >= MEMORY_BYTES else "give this machine or container at least 2 GiB")
 
 
-def weights(folder: Path | None) -> Finding:
+def weights(settings: Settings) -> Finding:
     """The model's weights, whole and as their manifest says."""
     from plugin.wiring import make_grounder
 
     try:
-        card = make_grounder(folder, threads=1).card
+        card = make_grounder(settings).card
     except SightlineError as error:
-        return Finding("model", str(error), "point SIGHTLINE_MODEL_DIR at a complete folder, or unset it")
-    return Finding("model", f"{card.name} {card.version}, weights {card.weights_sha256[:12]}")
+        return Finding("model", str(error), "mend SIGHTLINE_MODEL_DIR or SIGHTLINE_ENGINE, or unset them")
+    return Finding("model", f"{card.name} {card.version}, weights {card.weights_sha256[:12]}, engine {settings.engine}")
 
 
 def writable(folder: Path) -> Finding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from plugin.doctor import Finding, archive, reports
 from plugin.errors import InputError, TransientError
@@ -19,21 +18,33 @@ from plugin.settings import Settings, archive_endpoint, archive_headers, bearer
 from plugin.values import StudyRef, makers_of
 
 
-def make_grounder(folder: Path | None, *, threads: int | None) -> Grounder:
-    """The model: the shipped one, or a site's from *folder*.
+def make_grounder(settings: Settings) -> Grounder:
+    """The model: the shipped one, or a site's.
 
     Raises
     ------
     InputError
-        If its weights are missing, damaged, or not those of their manifest.
+        If its weights are missing, damaged, or not those of their manifest, or its engine cannot run here.
     """
+    from model.engines.engine import EngineError
     from model.grounder import load_grounder
+    from model.suitability.judge import SuitabilityError
     from model.weights import WeightsError
 
     try:
-        return load_grounder(folder, threads=threads)
+        return load_grounder(
+            settings.model_dir,
+            threads=settings.threads,
+            engine=settings.engine,
+            cache=settings.data_dir / "engines",
+            operating_point=settings.operating_point,
+        )
     except WeightsError as error:
         raise InputError(f"the model cannot be used: {error}; mend SIGHTLINE_MODEL_DIR, or unset it") from error
+    except SuitabilityError as error:
+        raise InputError(f"the model cannot be used: {error}; install Sightline again") from error
+    except EngineError as error:
+        raise InputError(f"SIGHTLINE_ENGINE cannot be used: {error}") from error
 
 
 def make_tools(settings: Settings) -> Tools:
@@ -54,8 +65,9 @@ def make_tools(settings: Settings) -> Tools:
     return Tools(
         read_report=reader,
         reader_version=READER_VERSION,
-        grounder=make_grounder(settings.model_dir, threads=settings.threads),
+        grounder=make_grounder(settings),
         max_frontals=settings.max_frontals,
+        correct_orientation=settings.correct_orientation,
         settings_sha256=settings.results_sha256,
         clock=lambda: datetime.now(UTC),
     )
