@@ -33,7 +33,9 @@ class FileSet:
     def version(self) -> str:
         """SHA-256 over labels, images and masks; reads each of them once, unless their digests are pinned."""
         images = {row.image for row in self.rows} | {row.mask for row in self.rows if row.mask}
-        return version_of((name, self.store.sha256(name)) for name in images.union(self.labels))
+        return version_of(
+            (name, self.store.sha256(name) if self.store.has(name) else "missing") for name in images.union(self.labels)
+        )
 
     def samples(self) -> tuple[Sample, ...]:
         """In the order of the labels."""
