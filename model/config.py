@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 IMAGE_ENCODERS = ("small", "biovil", "biovil-t")
 TEXT_ENCODERS = ("small", "cxr-bert")
+DECODERS = ("trained", "similarity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Config:
     image_encoder : ``small``, or a site's ``biovil`` or ``biovil-t``.
     text_encoder : ``small``, or a site's ``cxr-bert``.
     frozen : whether a site's encoders stay as they are while the rest is trained.
+    decoder : ``trained``, or ``similarity`` for a published pair of encoders without any training.
     """
 
     size: int = 256
@@ -33,6 +35,7 @@ class Config:
     image_encoder: str = "small"
     text_encoder: str = "small"
     frozen: bool = True
+    decoder: str = "trained"
 
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 64:
@@ -41,6 +44,10 @@ class Config:
             raise ValueError(f"image_encoder is one of {', '.join(IMAGE_ENCODERS)}, not {self.image_encoder!r}")
         if self.text_encoder not in TEXT_ENCODERS:
             raise ValueError(f"text_encoder is one of {', '.join(TEXT_ENCODERS)}, not {self.text_encoder!r}")
+        if self.decoder not in DECODERS:
+            raise ValueError(f"decoder is one of {', '.join(DECODERS)}, not {self.decoder!r}")
+        if self.decoder == "similarity" and "small" in (self.image_encoder, self.text_encoder):
+            raise ValueError("a similarity map needs a published pair of encoders")
 
     @property
     def heatmap(self) -> int:

@@ -30,6 +30,8 @@ class GroundingNetwork(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        if config.decoder != "trained":
+            raise ValueError("a similarity map has nothing to train; see model.encoders.similarity")
         self.config = config
         self.image = image_encoder_of(config)
         self.phrase = phrase_encoder_of(config)

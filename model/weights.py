@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safetensors.torch import load, save
 
 from model.calibration import Scaling
 from model.config import Config
+from model.encoders.loading import CheckpointError
 from model.network import GroundingNetwork
 from model.prior import EVIDENCE_ALONE, Fusion, Joint, Key, Maps, Prior
+from model.sources import Pinned, fetch, fetch_folder, sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 FILE_NAME = "phrase-grounder.safetensors"
@@ -127,10 +129,14 @@ def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
         If a file is missing or damaged, or the weights are not those of the manifest.
     """
     manifest, tensors = _read(folder)
-    network = GroundingNetwork(Config.from_json(json.dumps(manifest.config)))
+    parameters = {name: each for name, each in tensors.items() if not name.startswith(_PRIOR)}
+    config = Config.from_json(json.dumps(manifest.config))
     try:
-        network.load_state_dict({name: each for name, each in tensors.items() if not name.startswith(_PRIOR)})
-    except RuntimeError as error:
+        if config.decoder == "similarity":
+            return _similarity(config, parameters, manifest)
+        network = GroundingNetwork(config)
+        network.load_state_dict(parameters)
+    except (RuntimeError, KeyError, CheckpointError) as error:
         raise WeightsError("the weights do not fit the network of the manifest") from error
     return network.eval(), manifest
 
@@ -143,9 +149,9 @@ def load_joint(folder: Path) -> Joint:
     WeightsError
         As :func:`load_weights`.
     """
-    manifest, tensors = _read(folder)
-    if not manifest.fusion:
+    if not load_manifest(folder).fusion:
         return EVIDENCE_ALONE
+    manifest, tensors = _read(folder)
     tables: dict[Key, Maps] = {}
     for name, table in tensors.items():
         if name.startswith(_PRIOR):
@@ -166,6 +172,41 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:
         return manifest, {name: _single(value) for name, value in load(content).items()}
     except SafetensorError as error:
         raise WeightsError("the weights do not fit the network of the manifest") from error
+
+
+def _similarity(
+    config: Config, parameters: dict[str, torch.Tensor], manifest: Manifest
+) -> tuple[GroundingNetwork, Manifest]:
+    """A site's pair of encoders; the shipped network finds the lungs for it, and is part of what answers."""
+    from model.encoders.similarity import SimilarityNetwork, pair_of
+
+    body, shipped = load_weights(SHIPPED)
+    both = hashlib.sha256(f"{manifest.sha256} {shipped.sha256}".encode()).hexdigest()
+    network = SimilarityNetwork(config, pair_of(config, parameters), body)
+    return network.eval(), replace(manifest, sha256=both)
+
+
+def fetch_weights(source: str, *, manifest_sha256: str | None, cache: Path, offline: bool = False) -> Path:
+    """The folder of weights at *source*, on this machine.
+
+    Parameters
+    ----------
+    source : a folder, or the address of one (:mod:`model.sources`).
+    manifest_sha256 : of its ``manifest.json``, which has that of the weights; needed for what is not on this machine.
+
+    Raises
+    ------
+    model.sources.SourceError
+        If a file cannot be had, or is not the expected one.
+    WeightsError
+        If the manifest is none.
+    """
+    path = fetch(f"{source.rstrip('/')}/manifest.json", sha256=manifest_sha256, cache=cache, offline=offline)
+    try:
+        weights = Pinned(FILE_NAME, str(json.loads(path.read_text(encoding="utf-8"))["sha256"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError("manifest.json is not a manifest of this version") from error
+    return fetch_folder(source, (Pinned("manifest.json", sha256_of(path)), weights), cache=cache, offline=offline)
 
 
 def _single(value: torch.Tensor) -> torch.Tensor:

@@ -52,11 +52,6 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _shares(text: str) -> tuple[float, ...]:
-    """Numbers between commas."""
-    return tuple(float(each) for each in text.split(","))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sightline", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"sightline {__version__}")
@@ -79,14 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--seed", type=int, default=0, help="seed of the first study")
     synth.add_argument("--count", type=int, default=1, help="how many studies")
 
-    prepare = commands.add_parser("prepare", help="make training data of images, phrases and regions in any known form")
-    prepare.add_argument("source", metavar="SOURCE", help="path or URI; forms: docs/training-data.md")
-    prepare.add_argument("--out", type=Path, required=True, help="folder for the data; made when missing")
-    prepare.add_argument("--size", type=int, default=512, help="pixels of the longer side")
-    prepare.add_argument("--split", type=_shares, default="0.7,0.15,0.15", help="training, validation, test")
-    prepare.add_argument("--seed", type=int, default=0, help="of the split by patient")
-    prepare.add_argument("--cache", type=Path, help="folder for what is streamed from a bucket")
-
     train = commands.add_parser("train", help="train the model; see docs/training.md")
     train.add_argument(
         "config", type=Path, metavar="CONFIG", help="a TOML file, for example model/recipes/shipped.toml"
@@ -101,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--finding", help='only rows of this finding, for example "Lung Opacity"')
     evaluate.add_argument("--held-out", action="store_true", help="only patients kept aside from all training")
     evaluate.add_argument("--lungs", type=Path, metavar="DIR", help="lung masks of the Hannover form")
+
+    adopt = commands.add_parser("adopt", help="take over a published pair of encoders; see docs/encoders.md")
+    adopt.add_argument("source", metavar="SOURCE", help="folder or address (hf://, gs://, s3://) with the files")
+    adopt.add_argument("--encoder", choices=["biovil", "biovil-t"], required=True, help="which pair")
+    adopt.add_argument("--out", type=Path, required=True, help="folder for weights and manifest")
+    adopt.add_argument("--sha256", type=Path, metavar="FILE", help="what sha256sum writes for the files")
 
     stack = commands.add_parser("stack", help="Orthanc, FHIR, the service and OHIF on this machine, with an example")
     stack.add_argument("action", choices=("up", "down", "status"))
@@ -132,19 +125,6 @@ def _synth(parsed: argparse.Namespace) -> None:
     run(out=parsed.out, seed=parsed.seed, count=parsed.count)
 
 
-def _prepare(parsed: argparse.Namespace) -> None:
-    from plugin.commands.prepare import run
-
-    run(
-        source=parsed.source,
-        out=parsed.out,
-        size=parsed.size,
-        split=parsed.split,
-        seed=parsed.seed,
-        cache=parsed.cache,
-    )
-
-
 def _train(parsed: argparse.Namespace) -> None:
     from plugin.commands.train import run
 
@@ -157,6 +137,15 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     choice = Choice(source=parsed.source, finding=parsed.finding, held_out=parsed.held_out, lungs=parsed.lungs)
     return run(data=parsed.data, out=parsed.out, weights=parsed.weights, choice=choice)
+
+
+def _adopt(parsed: argparse.Namespace) -> None:
+    from plugin.commands.adopt import run
+    from plugin.settings import load_settings
+
+    settings = load_settings()
+    cache, offline = settings.data_dir / "models", settings.offline
+    run(parsed.source, encoder=parsed.encoder, out=parsed.out, digests=parsed.sha256, cache=cache, offline=offline)
 
 
 def _stack(parsed: argparse.Namespace) -> int:
@@ -189,9 +178,9 @@ _COMMANDS = {
     "ground": _ground,
     "demo": _demo,
     "synth": _synth,
-    "prepare": _prepare,
     "train": _train,
     "evaluate": _evaluate,
+    "adopt": _adopt,
     "serve": _serve,
     "work": _work,
     "doctor": _doctor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from plugin.doctor import Finding, archive, reports
 from plugin.errors import InputError, TransientError
@@ -24,27 +25,34 @@ def make_grounder(settings: Settings) -> Grounder:
     Raises
     ------
     InputError
-        If its weights are missing, damaged, or not those of their manifest, or its engine cannot run here.
+        If its weights are missing, damaged, or not those of their manifest.
     """
-    from model.engines.engine import EngineError
     from model.grounder import load_grounder
-    from model.suitability.judge import SuitabilityError
+    from model.sources import SourceError
     from model.weights import WeightsError
 
     try:
-        return load_grounder(
-            settings.model_dir,
-            threads=settings.threads,
-            engine=settings.engine,
-            cache=settings.data_dir / "engines",
-            operating_point=settings.operating_point,
-        )
-    except WeightsError as error:
+        return load_grounder(model_folder(settings), threads=settings.threads)
+    except (SourceError, WeightsError) as error:
         raise InputError(f"the model cannot be used: {error}; mend SIGHTLINE_MODEL_DIR, or unset it") from error
-    except SuitabilityError as error:
-        raise InputError(f"the model cannot be used: {error}; install Sightline again") from error
-    except EngineError as error:
-        raise InputError(f"SIGHTLINE_ENGINE cannot be used: {error}") from error
+
+
+def model_folder(settings: Settings) -> Path | None:
+    """The folder of the site's model, fetched when it lies elsewhere; None for the shipped one.
+
+    Raises
+    ------
+    model.sources.SourceError, model.weights.WeightsError
+        If it cannot be had.
+    """
+    from model.weights import fetch_weights
+
+    if settings.model_dir is None:
+        return None
+    cache = settings.data_dir / "models"
+    return fetch_weights(
+        settings.model_dir, manifest_sha256=settings.model_sha256, cache=cache, offline=settings.offline
+    )
 
 
 def make_tools(settings: Settings) -> Tools:
@@ -67,7 +75,6 @@ def make_tools(settings: Settings) -> Tools:
         reader_version=READER_VERSION,
         grounder=make_grounder(settings),
         max_frontals=settings.max_frontals,
-        correct_orientation=settings.correct_orientation,
         settings_sha256=settings.results_sha256,
         clock=lambda: datetime.now(UTC),
     )

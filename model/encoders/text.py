@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from tokenizers import Tokenizer
@@ -123,8 +123,7 @@ class CxrBertReader(nn.Module):
     def __init__(self, shape: BertShape | None = None) -> None:
         super().__init__()
         self.text = CxrBert(shape or BertShape())
-        self.vocabulary: Tensor
-        self.register_buffer("vocabulary", torch.zeros(0, dtype=torch.uint8))
+        self._vocabulary = ""
         self._tokenizer: Tokenizer | None = None
 
     def read_vocabulary(self, vocabulary: str) -> None:
@@ -139,7 +138,7 @@ class CxrBertReader(nn.Module):
         if pieces != rows:
             raise VocabularyError(f"the vocabulary has {pieces} pieces where the checkpoint has {rows}")
         self._tokenizer = tokenizer_of(vocabulary)
-        self.vocabulary = torch.frombuffer(bytearray(vocabulary.encode()), dtype=torch.uint8)
+        self._vocabulary = vocabulary
 
     def forward(self, tokens: Tensor, offsets: Tensor) -> Tensor:
         """Encode P phrases, given as one flat list of bytes and the start of each phrase in it."""
@@ -154,12 +153,14 @@ class CxrBertReader(nn.Module):
         vectors: Tensor = self.text(pieces, mask)
         return vectors
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """A stored vocabulary has a length of its own, and is read as soon as it is there."""
-        stored = state_dict.get(f"{prefix}vocabulary")
-        if stored is not None and len(stored):
-            self.read_vocabulary(bytes(stored.tolist()).decode())
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def get_extra_state(self) -> Tensor:
+        """The vocabulary as bytes, which goes where the weights go."""
+        return torch.tensor(list(self._vocabulary.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Read the vocabulary that came with the weights, if one did."""
+        if len(state):
+            self.read_vocabulary(bytes(state.tolist()).decode())
 
 
 def phrases_of(tokens: Tensor, offsets: Tensor) -> list[str]:

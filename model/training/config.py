@@ -238,7 +238,8 @@ class Training:
     Parameters
     ----------
     out : folder for weights and manifest.
-    start : folder of weights to begin from, of a network with these measures; random ones when empty.
+    start : folder of weights to begin from, of a network with these measures, or of an adopted pair of encoders that
+        the network names; random ones when empty.
     run : folder for the log and the checkpoint; ``training`` in *out* when empty.
     name : of the weights, in their manifest.
     network : measures that differ from those of :class:`model.config.Config`.

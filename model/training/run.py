@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from model.encoders.loading import CheckpointError
 from model.network import GroundingNetwork, parameters_of, seeded_network
 from model.training import checkpoint
 from model.training.checkpoint import State
@@ -107,7 +108,7 @@ def _shown(tracker: Tracker, progress: Progress, bar: TaskID) -> Callable[[int, 
 
 
 def begun_from(network: GroundingNetwork, folder: Path | None) -> str:
-    """Give *network* the weights of *folder*, if any: their SHA-256.
+    """Give *network* the weights of *folder*, or its encoders where it holds a published pair: their SHA-256.
 
     Raises
     ------
@@ -118,7 +119,14 @@ def begun_from(network: GroundingNetwork, folder: Path | None) -> str:
         return ""
     weights, manifest = load_weights(folder)
     try:
-        network.load_state_dict(weights.state_dict())
+        if weights.config.decoder == "similarity":
+            from model.encoders.similarity import take_over
+
+            take_over(network, weights)
+        else:
+            network.load_state_dict(weights.state_dict())
+    except CheckpointError as error:
+        raise WeightsError(f"the encoders to start from do not fit: {error}") from error
     except RuntimeError as error:
         raise WeightsError("the weights to start from are of a network with other measures") from error
     return manifest.sha256
