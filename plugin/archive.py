@@ -67,7 +67,7 @@ class DicomwebArchive:
 
     def describe(self, study: StudyRef) -> tuple[ImageDescription, ...]:
         """Every radiograph of the study, in the order of their SOP Instance UIDs."""
-        with _answered(), tolerant():
+        with answered(), tolerant():
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
             datasets = tuple(_from_json(instance) for instance in answer)
         if not datasets:
@@ -77,7 +77,7 @@ class DicomwebArchive:
 
     def read(self, image: ImageRef) -> Radiograph:
         """One image, decoded and windowed."""
-        with _answered(), tolerant():
+        with answered(), tolerant():
             dataset = self._client.retrieve_instance(
                 image.study.study_instance_uid, image.series_instance_uid, image.sop_instance_uid
             )
@@ -91,7 +91,7 @@ class DicomwebArchive:
         for dataset in datasets:
             if image_ref_of(dataset).study != study:
                 raise ConformanceError("An instance to be stored belongs to another study.")
-        with _answered(storing=True):
+        with answered(storing=True):
             answer = self._client.store_instances(datasets, study_instance_uid=study.study_instance_uid)
         failed = [text(item, "FailureReason") for item in answer.get("FailedSOPSequence") or ()]
         # A7xx means out of resources (PS3.18 table I.2-2); anything else will not change by trying again.
@@ -115,7 +115,7 @@ def _from_json(instance: dict[str, Any]) -> Dataset:
 
 
 @contextmanager
-def _answered(*, storing: bool = False) -> Iterator[None]:
+def answered(*, storing: bool = False) -> Iterator[None]:
     """Errors of the client as ours: what may pass is transient, what the archive refuses is not."""
     try:
         yield

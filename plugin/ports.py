@@ -57,6 +57,49 @@ class ImageArchive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A study that an archive shows; *mark* is another one when instances were added."""
+
+    study: StudyRef
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a feed showed, and the *cursor* to go on from; *more* can be had at once."""
+
+    sightings: tuple[Sighting, ...]
+    cursor: str
+    more: bool = False
+
+
+class StudyFeed(Protocol):
+    """What is new in an archive: Orthanc's change log, or any archive by QIDO-RS."""
+
+    def first(self) -> Look:
+        """Where the archive stands now; of what it holds already, what later looks may show again.
+
+        Raises
+        ------
+        TransientError
+            If the archive does not answer.
+        InputError
+            If it refuses us.
+        """
+
+    def look(self, cursor: str) -> Look:
+        """What is new since *cursor*, "" being the beginning; a study may be shown again, none is left out.
+
+        Raises
+        ------
+        TransientError
+            If the archive does not answer.
+        InputError
+            If it refuses us.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class StudyIdentity:
     """What a report is matched against: UID, accession number and patient, as the images state them."""
 

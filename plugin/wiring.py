@@ -11,12 +11,13 @@ from plugin.doctor import Finding, archive, reports
 from plugin.errors import InputError, TransientError
 from plugin.flow import Edges, Tools, identity_of, process
 from plugin.identity import derived_id
-from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore
+from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_endpoint, archive_headers, bearer
 from plugin.values import StudyRef, makers_of
+from plugin.watch import Watch, WatchBook
 
 
 def make_grounder(settings: Settings) -> Grounder:
@@ -126,12 +127,16 @@ def make_services(settings: Settings, tools: Tools) -> Services:
         return process(study, edges=edges, tools=tools, page_url=page_url)
 
     def job_id(study: StudyRef) -> str:
-        identity = identity_of(study, edges.archive.describe(study))
+        descriptions = edges.archive.describe(study)
+        if not descriptions:
+            raise InputError("the study holds no chest radiograph (CR or DX): there is nothing to ground")
+        identity = identity_of(study, descriptions)
+        images = (description.image.sop_instance_uid for description in descriptions)
         reports = (f"{report.report_id} {report.version}" for report in edges.reports.find(identity))
         makers = makers_of(
             tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256
         )
-        return derived_id("job", study.study_instance_uid, *makers, *sorted(reports))
+        return derived_id("job", study.study_instance_uid, *makers, *images, *sorted(reports))
 
     return Services(
         queue=make_queue(settings),
@@ -145,6 +150,34 @@ def make_services(settings: Settings, tools: Tools) -> Services:
             Check("archive", partial(demand, settings, archive)),
             Check("reports", partial(demand, settings, reports)),
         ),
+    )
+
+
+def make_watch(settings: Settings) -> Watch | None:
+    """How the settings want the archive looked at: by Orthanc's change log, or by QIDO-RS; None: not at all.
+
+    Raises
+    ------
+    InputError
+        If there is no server to look at.
+    """
+    from plugin.feeds import OrthancFeed, qido_feed
+
+    if settings.watch_s is None:
+        return None
+    url = settings.orthanc_url or settings.archive_url
+    if url is None:
+        raise InputError("SIGHTLINE_WATCH_S needs a server: set SIGHTLINE_ARCHIVE_URL, too, or unset it")
+    endpoint = archive_endpoint(settings, url)
+    feed: StudyFeed = OrthancFeed(endpoint)
+    if settings.orthanc_url is None:
+        feed = qido_feed(endpoint, days=settings.watch_days, today=lambda: datetime.now(UTC).date())
+    return Watch(
+        feed,
+        WatchBook(settings.data_dir / "watch.sqlite", url),
+        every_s=settings.watch_s,
+        quiet_s=settings.watch_quiet_s,
+        backlog=settings.watch_backlog,
     )
 
 

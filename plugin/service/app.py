@@ -17,9 +17,11 @@ from plugin.service.health import health_router
 from plugin.service.parts import Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
-from plugin.service.studies import studies_router, submission
+from plugin.service.studies import queueing, studies_router, submission
 from plugin.service.viewer import Viewer, serve_files, viewer_router
+from plugin.service.watcher import Watcher
 from plugin.service.worker import Worker
+from plugin.watch import Watch
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # A DICOM file of 64 MiB in base64.
@@ -34,6 +36,7 @@ def create_app(
     admit: Admission = any_event,
     work: bool = True,
     viewer: Viewer | None = None,
+    watch: Watch | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -45,16 +48,19 @@ def create_app(
     admit : whose events are taken.
     work : whether jobs are worked on here.
     viewer : when given, OHIF is served, too, and reads the archive through this service.
+    watch : when given, the archive is looked at for new studies.
     """
     worker = Worker(services.queue, services.ground)
+    queued = queueing(services, wake=worker.wake)
+    parts = (*((worker,) if work else ()), *((Watcher(watch, queued),) if watch else ()))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if work:
-            worker.start()
+        for part in parts:
+            part.start()
         yield
-        if work:
-            worker.stop()
+        for part in reversed(parts):
+            part.stop()
 
     # No /docs: that page of FastAPI loads its script from another site.
     app = FastAPI(
@@ -65,7 +71,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    submit = submission(services, wake=worker.wake)
+    submit = submission(queued)
     app.include_router(studies_router(services, submit, viewer=viewer is not None))
     app.include_router(events_router(admit, submit))
     app.include_router(predict_router(services))

@@ -19,6 +19,7 @@ from plugin.page.view import content_security_policy
 from plugin.ports import Job, JobState
 from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
+from plugin.values import StudyRef
 
 # The evidence page works from disk, where there is no viewer: only here its link is shown.
 HIDDEN_LINK, SHOWN_LINK = b'<a class="open" href="viewer" hidden>', b'<a class="open" href="viewer">'
@@ -65,14 +66,23 @@ def answer_of(job: Job) -> JobAnswer:
 Submit = Callable[[StudyRequest, Response], JobAnswer]
 
 
-def submission(services: Services, *, wake: Callable[[], None]) -> Submit:
-    """How a request becomes a job; *wake* is called when one was put."""
+def queueing(services: Services, *, wake: Callable[[], None]) -> Callable[[StudyRef], Job]:
+    """How a study becomes a job, whoever tells of it; *wake* is called when one was put."""
+
+    def queued(study: StudyRef) -> Job:
+        job = services.queue.put(services.job_id(study), study)
+        wake()
+        return job
+
+    return queued
+
+
+def submission(queued: Callable[[StudyRef], Job]) -> Submit:
+    """How a request becomes a job."""
 
     def submit(request: StudyRequest, response: Response) -> JobAnswer:
         """Queue the study. Asking again for the same work answers the same job; a failed one is queued again."""
-        study = study_of(request.study_instance_uid)
-        job = services.queue.put(services.job_id(study), study)
-        wake()
+        job = queued(study_of(request.study_instance_uid))
         response.headers["Location"] = f"/jobs/{job.job_id}"
         return answer_of(job)
 
