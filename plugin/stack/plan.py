@@ -88,7 +88,7 @@ class Plan:
             "PythonScript": str(ROOT / "orthanc" / "sightline.py"),
             "DicomWeb": settings["DicomWeb"] | {"Host": f"127.0.0.1:{self.port + 1}"},
             "Sightline": settings["Sightline"]
-            | {"Url": self.address, "PublicUrl": self.address, "Token": "", "ReconcileSeconds": 5},
+            | {"Url": self.address, "PublicUrl": self.address, "Viewer": True, "Token": "", "ReconcileSeconds": 5},
         }
 
 
