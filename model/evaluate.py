@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--twin", type=int, default=100, help="unseen samples of the twin")
     parser.add_argument("--boxes", type=Path, help="real images with phrases and boxes (JSONL)")
     parsed = parser.parse_args()
-    grounder = load_grounder()
+    grounder = load_grounder(judged=False)
     cases = list(twin_cases(grounder, EVALUATION_SEEDS[: parsed.twin]))
     print("twin", json.dumps(figures_of(cases), indent=1))
     for finding in sorted({case.query.finding for case in cases}):

@@ -33,6 +33,15 @@ class Orientation:
         upright = pixels.T if self.transpose else pixels
         return upright[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
 
+    def then(self, other: Orientation) -> Orientation:
+        """This and *other* after it, as one: ``then(other).apply(p)`` is ``other.apply(self.apply(p))``."""
+        rows, columns = self.reverse_rows, self.reverse_columns
+        if other.transpose:
+            rows, columns = columns, rows
+        return Orientation(
+            self.transpose != other.transpose, rows != other.reverse_rows, columns != other.reverse_columns
+        )
+
 
 UPRIGHT = Orientation()
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from model.geometry import Letterbox
+from model.geometry import Letterbox, Orientation
 
 
 class State(StrEnum):
@@ -28,6 +28,40 @@ class View(StrEnum):
     LATERAL = "lateral"
     OTHER = "other"  # not a chest radiograph
     UNKNOWN = "unknown"
+
+
+class Fault(StrEnum):
+    """Why an image cannot be grounded."""
+
+    BLANK = "nearly-blank"
+    NOT_A_CHEST = "not-a-chest"
+    LATERAL = "lateral"
+    UNLIKE = "out-of-distribution"
+    INVERTED = "inverted"
+    TURNED = "turned"
+    MIRRORED = "mirrored"
+
+
+@dataclass(frozen=True, slots=True)
+class Suitability:
+    """Whether an image can be grounded as it is turned.
+
+    Parameters
+    ----------
+    view : what kind of image it is, however it lies.
+    fault : None exactly when it can be grounded.
+    reason : one short sentence for a reader, exactly when there is a fault.
+    orientation : how the stored pixels become upright: as given, unless *fault* is TURNED.
+    """
+
+    view: View
+    orientation: Orientation
+    fault: Fault | None = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.fault is None) != (self.reason is None):
+            raise ValueError("a fault has a reason, and nothing else has one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +86,21 @@ class Query:
             raise ValueError("a query needs text")
         if self.side not in (None, "left", "right", "bilateral"):
             raise ValueError(f"side is left, right, bilateral or None, not {self.side!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """An image and what is asked of it.
+
+    Parameters
+    ----------
+    pixels : float32 (rows, columns) in [0, 1], bright is dense.
+    orientation : how *pixels* are turned upright.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    orientation: Orientation
+    queries: tuple[Query, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +221,7 @@ class ModelCard:
     weights_sha256 : hex digest of the weights file.
     threshold : probability from which a cell belongs to a region; tuned by Dice on validation, bound to the weights.
     presence_threshold : probability from which a finding counts as found.
+    judge_sha256 : likewise of the weights that judge whether an image can be grounded; empty when none do.
     """
 
     name: str
@@ -179,6 +229,7 @@ class ModelCard:
     weights_sha256: str
     threshold: float
     presence_threshold: float = 0.5
+    judge_sha256: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

@@ -52,6 +52,11 @@ def _moment(text: str) -> datetime:
     return moment
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    """Numbers between commas."""
+    return tuple(float(each) for each in text.split(","))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sightline", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"sightline {__version__}")
@@ -73,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--out", type=Path, required=True)
     synth.add_argument("--seed", type=int, default=0, help="seed of the first study")
     synth.add_argument("--count", type=int, default=1, help="how many studies")
+
+    prepare = commands.add_parser("prepare", help="make training data of images, phrases and regions in any known form")
+    prepare.add_argument("source", metavar="SOURCE", help="path or URI; forms: docs/training-data.md")
+    prepare.add_argument("--out", type=Path, required=True, help="folder for the data; made when missing")
+    prepare.add_argument("--size", type=int, default=512, help="pixels of the longer side")
+    prepare.add_argument("--split", type=_shares, default="0.7,0.15,0.15", help="training, validation, test")
+    prepare.add_argument("--seed", type=int, default=0, help="of the split by patient")
+    prepare.add_argument("--cache", type=Path, help="folder for what is streamed from a bucket")
 
     train = commands.add_parser("train", help="train the model; see docs/training.md")
     train.add_argument(
@@ -123,6 +136,19 @@ def _synth(parsed: argparse.Namespace) -> None:
     from plugin.commands.synth import run
 
     run(out=parsed.out, seed=parsed.seed, count=parsed.count)
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    from plugin.commands.prepare import run
+
+    run(
+        source=parsed.source,
+        out=parsed.out,
+        size=parsed.size,
+        split=parsed.split,
+        seed=parsed.seed,
+        cache=parsed.cache,
+    )
 
 
 def _train(parsed: argparse.Namespace) -> None:
@@ -178,6 +204,7 @@ _COMMANDS = {
     "ground": _ground,
     "demo": _demo,
     "synth": _synth,
+    "prepare": _prepare,
     "train": _train,
     "evaluate": _evaluate,
     "adopt": _adopt,

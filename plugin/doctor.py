@@ -89,8 +89,8 @@ def weights(settings: Settings) -> Finding:
     try:
         card = make_grounder(settings).card
     except SightlineError as error:
-        return Finding("model", str(error), "point SIGHTLINE_MODEL_DIR at a complete folder, or unset it")
-    return Finding("model", f"{card.name} {card.version}, weights {card.weights_sha256[:12]}")
+        return Finding("model", str(error), "mend SIGHTLINE_MODEL_DIR or SIGHTLINE_ENGINE, or unset them")
+    return Finding("model", f"{card.name} {card.version}, weights {card.weights_sha256[:12]}, engine {settings.engine}")
 
 
 def writable(folder: Path) -> Finding:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
-from model.values import View
+from model.values import Fault, Suitability
 from plugin.dicom.instance import WrittenInstance
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report as structured_report
@@ -29,6 +30,7 @@ class Tools:
     Parameters
     ----------
     clock : asked for the time stamp of results only when neither report nor images carry a time.
+    correct_orientation : whether a film that lies on its side or upside down is grounded as if it were upright.
     """
 
     read_report: ReportReader
@@ -37,6 +39,11 @@ class Tools:
     max_frontals: int
     settings_sha256: str
     clock: Callable[[], datetime]
+    correct_orientation: bool = False
+
+    def corrects(self, seen: Suitability) -> bool:
+        """Whether what stands against grounding is mended by turning the image."""
+        return self.correct_orientation and seen.fault is Fault.TURNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,16 @@ def outputs_of(evidence: Evidence, *, page_url: str | None = None) -> Outputs:
     )
 
 
+def judged(radiograph: Radiograph, seen: Suitability, *, tools: Tools) -> Radiograph:
+    """*radiograph* with what stands against grounding it among its notes, turned upright where that is wanted."""
+    if seen.fault is None:
+        return radiograph
+    if tools.corrects(seen):
+        note = f"{seen.reason}; it was searched as if it were upright"
+        return replace(radiograph, orientation=seen.orientation, notes=(*radiograph.notes, note))
+    return replace(radiograph, notes=(*radiograph.notes, f"an image was not searched: {seen.reason}"))
+
+
 def _ground(
     archive: ImageArchive,
     descriptions: tuple[ImageDescription, ...],
@@ -182,19 +199,23 @@ def _ground(
     now: datetime | None,
     notes: tuple[str, ...],
 ) -> Evidence:
-    radiographs: dict[ImageRef, Radiograph] = {}
+    read = cache(archive.read)
 
-    def read(image: ImageRef) -> Radiograph:
-        if image not in radiographs:
-            radiographs[image] = archive.read(image)
-        return radiographs[image]
-
-    def view_of(image: ImageRef) -> View:
+    @cache
+    def look(image: ImageRef) -> Suitability:
         radiograph = read(image)
-        return tools.grounder.view(radiograph.pixels, radiograph.orientation)
+        return tools.grounder.suitability(radiograph.pixels, radiograph.orientation)
 
-    choice = choose_images(descriptions, view_of, limit=tools.max_frontals)
-    images = tuple(read(description.image) for description in choice.frontals)
+    def suits(image: ImageRef) -> bool:
+        try:
+            return look(image).fault is None or tools.corrects(look(image))
+        except InputError:
+            return False
+
+    choice = choose_images(descriptions, lambda image: look(image).view, suits=suits, limit=tools.max_frontals)
+    images = tuple(
+        judged(read(description.image), look(description.image), tools=tools) for description in choice.frontals
+    )
     return ground_report(
         report,
         tools.read_report(report.text),

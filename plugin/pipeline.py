@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
-from model.values import Grounding, Query
+from model.values import Grounding, Query, Question
 from nlp.phrases import Phrase, Reading
 from plugin import __version__
 from plugin.identity import derived_uid, sha256_hex
@@ -112,9 +112,9 @@ def _placements(
     )
     asked = tuple(phrase for phrase in phrases if phrase.groundable and (phrase.start, phrase.end) in sources)
     answers: dict[tuple[int, int], list[Placement]] = {(phrase.start, phrase.end): [] for phrase in asked}
-    for image in images:
-        queries = tuple(query_of(phrase) for phrase in asked)
-        found = grounder.ground(image.pixels, image.orientation, queries) if queries else ()
+    queries = tuple(query_of(phrase) for phrase in asked)
+    questions = tuple(Question(image.pixels, image.orientation, queries) for image in images)
+    for image, found in zip(images, grounder.ground_all(questions), strict=True):
         for phrase, grounding in zip(asked, found, strict=True):
             answers[phrase.start, phrase.end].append(_placement(image, grounding))
     return tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.geometry import Orientation
-from model.values import Grounding, ModelCard, Query, View
+from model.values import Grounding, ModelCard, Query, Question, Suitability
 from nlp.phrases import Reading
 from plugin.values import ImageDescription, ImageRef, PatientRef, Radiograph, Report, ReportRef, StudyRef
 
@@ -205,8 +205,11 @@ class Grounder(Protocol):
     ) -> tuple[Grounding, ...]:
         """One answer per query, in order. *pixels* float32 (rows, columns) in [0, 1], bright is dense."""
 
-    def view(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> View:
-        """What kind of image the pixels show, for headers that do not say."""
+    def ground_all(self, questions: Sequence[Question]) -> tuple[tuple[Grounding, ...], ...]:
+        """For each image one answer per query, in order."""
+
+    def suitability(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> Suitability:
+        """What kind of image the pixels show, and whether it can be grounded as *orientation* turns it."""
 
 
 ReportReader = Callable[[str], Reading]

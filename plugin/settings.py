@@ -14,7 +14,7 @@ import re
 from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -112,6 +112,15 @@ class Settings(BaseSettings):
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
     max_attempts: int = Field(default=5, ge=1, description="Tries of a job before it is set aside as failed.")
+    engine: Literal["torch", "cuda", "openvino", "openvino-bf16", "onnx"] = Field(
+        default="torch", description="What runs the model."
+    )
+    correct_orientation: bool = Field(
+        default=False, description="Ground a film that lies on its side or upside down as if it were upright."
+    )
+    operating_point: Literal["sensitive", "balanced", "specific"] | None = Field(
+        default=None, description="How much is marked; unset: the model's tuned threshold."
+    )
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
 
     @field_validator("event_secret")
@@ -172,9 +181,8 @@ class Settings(BaseSettings):
     @property
     def results_sha256(self) -> str:
         """Hash of the settings that change what is found and written; part of the identity of every result."""
-        return sha256_hex(
-            json.dumps({"max_frontals": self.max_frontals, "site_model": self.site_model}, sort_keys=True).encode()
-        )
+        names = ("max_frontals", "site_model", "engine", "correct_orientation", "operating_point")
+        return sha256_hex(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
 
 
 def load_settings() -> Settings:

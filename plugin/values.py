@@ -239,7 +239,8 @@ class GroundedPhrase:
 def makers_of(model: ModelCard, *, reader_version: str, settings_sha256: str) -> tuple[str, ...]:
     """What makes results out of a study and a report; part of the identity of jobs and of everything written."""
     thresholds = f"{model.threshold} {model.presence_threshold}"
-    return __version__, reader_version, model.name, model.version, model.weights_sha256, thresholds, settings_sha256
+    weights = f"{model.weights_sha256} {model.judge_sha256}"
+    return __version__, reader_version, model.name, model.version, weights, thresholds, settings_sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Frontal views of the chest are grounded; everything else is kept as a reference. Of repeats, that is images of the same
 projection (PA, AP, or not stated), one is grounded: for presentation before for processing, then the one with more
-pixels, then the later InstanceNumber. PA comes before AP, AP before a projection that is not stated; at most *limit*
-images are grounded.
+pixels, then the later InstanceNumber; one that cannot be grounded (turned, mirrored) only when no other can. PA comes
+before AP, AP before a projection that is not stated; at most *limit* images are grounded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ class Choice:
 
 
 def choose_images(
-    descriptions: tuple[ImageDescription, ...], view_of: Callable[[ImageRef], View], *, limit: int = 2
+    descriptions: tuple[ImageDescription, ...],
+    view_of: Callable[[ImageRef], View],
+    *,
+    suits: Callable[[ImageRef], bool] = lambda _: True,
+    limit: int = 2,
 ) -> Choice:
     """The frontal chest images of a study, best first.
 
@@ -46,6 +50,7 @@ def choose_images(
     ----------
     view_of : looks at the pixels; asked only for images whose header does not tell the view. When it cannot tell
         either, a header that states PA or AP is believed. An InputError that it raises sets that image aside.
+    suits : whether an image can be grounded; asked only where there are repeats to choose from.
     limit : how many images are grounded at most.
 
     Raises
@@ -60,7 +65,10 @@ def choose_images(
     frontals = sorted((image for image in seen if image.view is View.FRONTAL), key=_rank)
     if not frontals:
         raise InputError(f"The study holds no frontal chest radiograph (PA or AP): {_found(seen)}.")
-    best = {_projection(image): image for image in reversed(frontals)}
+    best = {
+        projection: _best([image for image in frontals if _projection(image) == projection], suits)
+        for projection in {_projection(image) for image in frontals}
+    }
     chosen = tuple(image for image in frontals if best[_projection(image)] is image)
     if len(frontals) > len(chosen):
         notes.append(f"{len(frontals) - len(chosen)} repeated frontal image(s) kept as reference")
@@ -85,6 +93,13 @@ def _seen(description: ImageDescription, view_of: Callable[[ImageRef], View], no
     if description.view_position in _PROJECTIONS:
         return replace(description, view=View.FRONTAL)
     return description
+
+
+def _best(repeats: list[ImageDescription], suits: Callable[[ImageRef], bool]) -> ImageDescription:
+    """The first of *repeats*, best first, that suits; the first where none does or there is but one."""
+    if len(repeats) == 1:
+        return repeats[0]
+    return next((image for image in repeats if suits(image.image)), repeats[0])
 
 
 def _projection(description: ImageDescription) -> str:

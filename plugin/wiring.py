@@ -26,16 +26,28 @@ def make_grounder(settings: Settings) -> Grounder:
     Raises
     ------
     InputError
-        If its weights are missing, damaged, or not those of their manifest.
+        If its weights are missing, damaged, or not those of their manifest, or its engine cannot run here.
     """
+    from model.engines.engine import EngineError
     from model.grounder import load_grounder
     from model.sources import SourceError
+    from model.suitability.judge import SuitabilityError
     from model.weights import WeightsError
 
     try:
-        return load_grounder(model_folder(settings), threads=settings.threads)
+        return load_grounder(
+            model_folder(settings),
+            threads=settings.threads,
+            engine=settings.engine,
+            cache=settings.data_dir / "engines",
+            operating_point=settings.operating_point,
+        )
     except (SourceError, WeightsError) as error:
         raise InputError(f"the model cannot be used: {error}; mend SIGHTLINE_MODEL_DIR, or unset it") from error
+    except SuitabilityError as error:
+        raise InputError(f"the model cannot be used: {error}; install Sightline again") from error
+    except EngineError as error:
+        raise InputError(f"SIGHTLINE_ENGINE cannot be used: {error}") from error
 
 
 def model_folder(settings: Settings) -> Path | None:
@@ -76,6 +88,7 @@ def make_tools(settings: Settings) -> Tools:
         reader_version=READER_VERSION,
         grounder=make_grounder(settings),
         max_frontals=settings.max_frontals,
+        correct_orientation=settings.correct_orientation,
         settings_sha256=settings.results_sha256,
         clock=lambda: datetime.now(UTC),
     )

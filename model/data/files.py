@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-from model.data.pictures import boxes_mask, decode, decode_mask, shape_of
-from model.data.sample import Pixels, Sample
+from model.data.pictures import Mask, boxes_mask, decode, decode_mask, shape_of
+from model.data.sample import Box, Pixels, Sample
 from model.data.store import DataError, Store, version_of
+from model.values import Region
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Regions of one sample that are not one file: their union says where."""
+
+    regions: tuple[Region, ...]
+    boxes: tuple[Box, ...] = ()
+    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,6 +27,7 @@ class FileSet:
     Parameters
     ----------
     labels : names of the files that *rows* were read from; part of the version.
+    drawn : by the mask key of the samples that they belong to.
     shapes : (rows, columns) that images must have for the boxes to fit, where the labels say it.
     """
 
@@ -28,12 +36,14 @@ class FileSet:
     labels: tuple[str, ...]
     rows: tuple[Sample, ...]
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    drawn: Mapping[str, Drawn] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """SHA-256 over labels, images and masks; reads each of them once, unless their digests are pinned."""
-        images = {row.image for row in self.rows} | {row.mask for row in self.rows if row.mask}
-        return version_of((name, self.store.sha256(name)) for name in images.union(self.labels))
+        files = {row.image for row in self.rows}.union(self.labels, *(drawn.masks for drawn in self.drawn.values()))
+        files |= {row.mask for row in self.rows if row.mask and row.mask not in self.drawn}
+        return version_of((name, self.store.sha256(name) if self.store.has(name) else "missing") for name in files)
 
     def samples(self) -> tuple[Sample, ...]:
         """In the order of the labels."""
@@ -45,7 +55,7 @@ class FileSet:
         self._check(image, pixels.shape)
         return pixels
 
-    def mask(self, sample: Sample) -> npt.NDArray[np.bool_]:
+    def mask(self, sample: Sample) -> Mask:
         """From the sample's mask or else from its boxes, *Shape:* (rows, columns) of the stored image.
 
         Raises
@@ -59,11 +69,20 @@ class FileSet:
         self._check(sample.image, shape)
         if sample.mask is None:
             return boxes_mask(sample.boxes, shape)
-        mask = decode_mask(self.store.read(sample.mask))
+        drawn = self.drawn.get(sample.mask)
+        if drawn is None:
+            return self._mask_file(sample.mask, shape)
+        mask = boxes_mask(drawn.boxes, shape)
+        for region in drawn.regions:
+            mask |= region.mask(*shape)
+        for name in drawn.masks:
+            mask |= self._mask_file(name, shape)
+        return mask
+
+    def _mask_file(self, name: str, shape: tuple[int, int]) -> Mask:
+        mask = decode_mask(self.store.read(name))
         if mask.shape != shape:
-            raise DataError(
-                f"the mask {sample.mask} is {mask.shape}, its image {shape} (rows, columns): they must agree"
-            )
+            raise DataError(f"the mask {name} is {mask.shape}, its image {shape} (rows, columns): they must agree")
         return mask
 
     def _check(self, image: str, shape: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -36,15 +36,34 @@ def samples_of(content: bytes, name: str) -> tuple[Sample, ...]:
         As :func:`read_jsonl`.
     """
     samples = []
+    for where, row in lines_of(content, name):
+        try:
+            samples.append(_sample(row))
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise DataError(f"{where}: {reason}; see docs/training-data.md for the form") from None
+    return tuple(samples)
+
+
+def lines_of(content: bytes, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each line that is not blank: where it stands, for messages, and its object.
+
+    Raises
+    ------
+    DataError
+        If a line is not a JSON object.
+    """
     for number, line in enumerate(content.decode("utf-8-sig").splitlines(), start=1):
         if not line.strip():
             continue
+        where = f"{name}, line {number}"
         try:
-            samples.append(_sample(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else _plain(error)
-            raise DataError(f"{name}, line {number}: {reason}; see docs/training-data.md for the form") from None
-    return tuple(samples)
+            row = json.loads(line)
+        except json.JSONDecodeError:  # its message would show what stands there, which may name a patient
+            raise DataError(f"{where}: not JSON; see docs/training-data.md for the form") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: not a JSON object; see docs/training-data.md for the form")
+        yield where, row
 
 
 def line_of(sample: Sample) -> str:
@@ -64,15 +83,13 @@ def line_of(sample: Sample) -> str:
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
     mask = row.get("mask")
     return Sample(
-        image=_text(row, "image"),
-        patient=_text(row, "patient"),
-        phrase=_text(row, "phrase"),
+        image=text_of(row, "image"),
+        patient=text_of(row, "patient"),
+        phrase=text_of(row, "phrase"),
         boxes=tuple(box_of(box) for box in row.get("boxes") or ()),
-        mask=None if mask is None else _text(row, "mask"),
+        mask=None if mask is None else text_of(row, "mask"),
         finding=str(row.get("finding") or ""),
         view=str(row.get("view") or ""),
         source=str(row.get("source") or ""),
@@ -97,15 +114,19 @@ def box_of(numbers: Any) -> Box:
     return box
 
 
-def _text(row: Mapping[str, Any], key: str) -> str:
+def text_of(row: Mapping[str, Any], key: str) -> str:
+    """The text at *key*; a whole number becomes text, since patients' identifiers often are numbers.
+
+    Raises
+    ------
+    KeyError
+        If there is nothing.
+    ValueError
+        If it is not text, or empty.
+    """
     value = row[key]
-    if isinstance(value, int):  # patient identifiers are often numbers
+    if isinstance(value, int):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{key!r} must be text that is not empty")
     return value
-
-
-def _plain(error: Exception) -> str:
-    """What was wrong without what stood there, which may name a patient."""
-    return "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)

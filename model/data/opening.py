@@ -10,6 +10,7 @@ from model.data.jsonl import read_jsonl
 from model.data.mscxr import read_mscxr
 from model.data.nih import read_nih, recognise_nih
 from model.data.pins import DataError
+from model.data.regions import read_regions, recognise_regions
 from model.data.sample import DataSet
 from model.data.store import BucketStore, FolderStore, Store
 from model.data.twin import read_twin
@@ -84,7 +85,7 @@ def _read(store: Store, name: str, part: str, *, where: str) -> DataSet:
     """The data set of the file *name*, or of whatever lies at the root when it is empty."""
     if name:
         if name.endswith(".jsonl"):
-            return read_jsonl(store, name)
+            return read_regions(store, name) if recognise_regions(store.read(name)) else read_jsonl(store, name)
         if name.endswith((".csv", ".json")):
             return read_mscxr(store, name, split=part)
         raise DataError(f"no data set at {where}; looked for {_LOOKED_FOR}")
@@ -99,5 +100,5 @@ def _read(store: Store, name: str, part: str, *, where: str) -> DataSet:
         return read_nih(store)
     lines = [each for each in names if each.endswith(".jsonl")]
     if len(lines) == 1:
-        return read_jsonl(store, lines[0])
+        return _read(store, lines[0], part, where=where)
     raise DataError(f"no data set at {where}; looked for {_LOOKED_FOR}")

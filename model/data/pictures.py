@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from model.data.sample import Box, Pixels
 
 Mask = npt.NDArray[np.bool_]
+_ENDS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND"))  # OpenCV fills up what is cut off, and says nothing
 _DEEP = (0.1, 99.9)  # percentiles that become 0 and 1 where a file has more than 8 bits and seldom uses all of them
 
 
@@ -85,6 +86,8 @@ def boxes_mask(boxes: Iterable[Box], shape: tuple[int, int]) -> Mask:
 def _stored(content: bytes) -> npt.NDArray[np.integer[Any]]:
     if not content:
         raise ValueError("the file is empty")
+    if any(content.startswith(start) and content.rfind(end) < 0 for start, end in _ENDS):
+        raise ValueError("the file is cut off")
     stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if stored is None:
         raise ValueError("the file is not an image, or not a whole one")

@@ -38,7 +38,7 @@ def run(*, data: str, out: Path, weights: Path | None, choice: Choice, cache_fol
         manifest = load_manifest(weights or SHIPPED)
         result = evaluate(
             dataset,
-            load_grounder(weights),
+            load_grounder(weights, judged=False),  # what the judge refuses is measured by itself
             query_of=query_of_sample,
             choice=choice,
             trained=manifest.data,

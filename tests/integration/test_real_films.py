@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from builders import chest, part10
 
-from model.anatomy import field_of, lungs_of
+from model.anatomy import field_of
 from model.geometry import UPRIGHT
 from model.grounder import load_grounder
 from model.values import Query
@@ -31,9 +31,7 @@ def grounded(films, text, folder):
 
 def near_the_lungs(radiograph):
     """Where the lungs are and a little around them, on the source pixels: bool (rows, columns)."""
-    grounder = load_grounder()
-    encoded = grounder._encode(radiograph.pixels, radiograph.orientation)
-    lungs = lungs_of(encoded.anatomy[0, :2].sigmoid().numpy())
+    lungs = load_grounder().lungs(radiograph.pixels, radiograph.orientation)
     assert lungs.plausible
     field = field_of(lungs, Query("opacity", "opacity"))
     rows, columns = radiograph.pixels.shape
@@ -94,7 +92,8 @@ def test_real_films_are_seen_as_frontal_chests(shared):
     grounder = load_grounder()
     films = sorted((shared / "data" / "cxr" / "nih" / "images").glob("*.jpg"))[::40]
     views = [
-        grounder.view(cv2.imread(str(film), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255, UPRIGHT) for film in films
+        grounder.suitability(cv2.imread(str(film), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255, UPRIGHT).view
+        for film in films
     ]
 
     assert np.mean([view == "frontal" for view in views]) > 0.9

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from model.config import Config
+from model.engines.pytorch import embedded
 from model.geometry import UPRIGHT, Orientation
 from model.grounder import ALIKE, LEARNT, NO_LUNGS, TorchGrounder, load_grounder
 from model.network import seeded_network
-from model.values import Query, State, View
+from model.values import Query, Question, State, View
 from model.weights import FILE_NAME, WeightsError, save_weights
 from model.words import tokens_of
 
@@ -105,12 +106,21 @@ def test_the_same_image_and_phrase_give_the_same_answer(weights):
     assert answers[0][0].probability == answers[1][0].probability
 
 
+def test_an_operating_point_of_the_manifest_sets_the_threshold(weights):
+    manifest = json.loads((weights / "manifest.json").read_text())
+    (weights / "manifest.json").write_text(json.dumps(manifest | {"operating_points": {"sensitive": 0.25}}))
+
+    assert load_grounder(weights, operating_point="sensitive").card.threshold == 0.25
+    with pytest.raises(WeightsError, match="no operating point 'specific'"):
+        load_grounder(weights, operating_point="specific")
+
+
 def test_nothing_asked_is_nothing_answered(weights):
     assert load_grounder(weights).ground(PIXELS, UPRIGHT, ()) == ()
 
 
 def test_an_image_without_lungs_is_not_guessed_at(weights):
-    (answer,) = load_grounder(weights).ground(np.zeros((64, 64), np.float32), UPRIGHT, (EFFUSION,))
+    (answer,) = load_grounder(weights, judged=False).ground(np.zeros((64, 64), np.float32), UPRIGHT, (EFFUSION,))
 
     assert answer.state is State.NOT_GROUNDABLE
     assert answer.reason == NO_LUNGS
@@ -161,11 +171,46 @@ def test_pneumonia_is_looked_for_as_the_consolidation_it_looks_like(seeing):
     assert answer.state is State.FOUND
 
 
-def test_a_picture_is_called_frontal_only_when_both_lungs_are_there(weights, seeing):
-    views = {load_grounder(weights).view(PIXELS, UPRIGHT), seeing(9.0).view(PIXELS, UPRIGHT)}
+def test_an_image_that_is_no_radiograph_is_refused_with_the_reason(weights):
+    grounder = load_grounder(weights)
 
-    assert load_grounder(weights).view(PIXELS, UPRIGHT) is not View.FRONTAL
-    assert views <= set(View)
+    (answer,) = grounder.ground(PIXELS, UPRIGHT, (EFFUSION,))
+
+    seen = grounder.suitability(PIXELS, UPRIGHT)
+    assert seen.view is not View.FRONTAL
+    assert (answer.state, answer.reason) == (State.NOT_GROUNDABLE, seen.reason)
+    assert (answer.regions, answer.heatmap) == ((), None)
+
+
+def test_many_images_are_answered_as_one_by_one_and_encoded_once(seeing):
+    grounder = seeing(9.0)
+    upside_down = Orientation(reverse_rows=True, reverse_columns=True)
+    nodule = Query("nodule", "pulmonary nodule")
+    questions = (
+        Question(PIXELS, UPRIGHT, (EFFUSION, nodule)),
+        Question(PIXELS, UPRIGHT, ()),
+        Question(PIXELS, upside_down, (nodule,)),
+    )
+    encoded = []
+    grounder._network.image.register_forward_hook(lambda *_: encoded.append(1))
+
+    together = grounder.ground_all(questions)
+
+    assert len(encoded) == 1
+    assert [len(answers) for answers in together] == [2, 0, 1]
+    alone = [grounder.ground(each.pixels, each.orientation, each.queries) for each in questions]
+    assert [[a.regions for a in answers] for answers in together] == [[a.regions for a in answers] for answers in alone]
+
+
+def test_words_in_any_order_are_embedded_once_and_few_are_kept(seeing, monkeypatch):
+    grounder, made = seeing(9.0), []
+    monkeypatch.setattr(grounder._engine, "embed", lambda rows: made.extend(rows) or embedded(grounder._network, rows))
+    first, second = (Query(text, "pulmonary nodule", "right") for text in ("right nodule", "Nodule, right"))
+
+    grounder.ground(PIXELS, UPRIGHT, (first, second))
+    grounder.ground(PIXELS, UPRIGHT, (second,))
+
+    assert len(made) == 1
 
 
 def test_every_finding_the_model_claims_is_a_name_of_the_reader():

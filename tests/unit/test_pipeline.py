@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from model.values import Grounding, ModelCard, Query, Region, State, View
+from model.values import Grounding, ModelCard, Query, Region, State, Suitability, View
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.pipeline import ground_report, query_of
 from plugin.values import (
@@ -67,8 +67,13 @@ class SquareGrounder:
         square = Region(((1.0, 1.0), (3.0, 1.0), (3.0, 3.0), (1.0, 3.0)), 0.9)
         return tuple(Grounding(query, State.FOUND, 0.9, (square,)) for query in queries)
 
-    def view(self, pixels, orientation):
-        return View.FRONTAL
+    def ground_all(self, questions):
+        return tuple(
+            self.ground(each.pixels, each.orientation, each.queries) if each.queries else () for each in questions
+        )
+
+    def suitability(self, pixels, orientation):
+        return Suitability(View.FRONTAL, orientation)
 
 
 def ground(*phrases, grounder=None, images=None, version="1", notes=()):

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -26,7 +26,7 @@ from PIL import Image
 from queues import MemoryQueue
 
 from model.geometry import UPRIGHT, Letterbox, Orientation
-from model.values import Grounding, Heatmap, ModelCard, Query, Region, State, View
+from model.values import Grounding, Heatmap, ModelCard, Query, Question, Region, State, Suitability, View
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.page.evidence import evidence_json, evidence_page
@@ -59,8 +59,11 @@ class SquareGrounder:
         heatmap = Heatmap(values, Letterbox(*pixels.shape, orientation))
         return tuple(Grounding(query, State.FOUND, 0.8, (SQUARE,), heatmap) for query in queries)
 
-    def view(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> View:
-        return View.FRONTAL
+    def ground_all(self, questions: Sequence[Question]) -> tuple[tuple[Grounding, ...], ...]:
+        return tuple(self.ground(each.pixels, each.orientation, each.queries) for each in questions)
+
+    def suitability(self, pixels: npt.NDArray[np.float32], orientation: Orientation) -> Suitability:
+        return Suitability(View.FRONTAL, orientation)
 
 
 def read_report(text: str) -> Reading:

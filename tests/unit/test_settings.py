@@ -1,8 +1,10 @@
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from model.engines.choice import ENGINES
 from plugin.errors import InputError
 from plugin.settings import Settings, archive_endpoint, load_settings
 
@@ -29,11 +31,17 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch):
     assert "secret-value" not in str(refused.value)
 
 
+def test_the_engines_of_the_settings_are_those_that_there_are():
+    assert get_args(Settings.model_fields["engine"].annotation) == ENGINES
+
+
 def test_only_settings_that_change_results_change_their_identity():
     default = Settings()
 
     assert Settings(port=1).results_sha256 == default.results_sha256
     assert Settings(max_frontals=1).results_sha256 != default.results_sha256
+    assert Settings(engine="onnx").results_sha256 != default.results_sha256
+    assert Settings(correct_orientation=True).results_sha256 != default.results_sha256
 
 
 def test_the_service_goes_by_its_public_name_and_those_allowed():

@@ -140,3 +140,25 @@ def test_a_study_without_a_frontal_chest_says_what_it_holds(images: tuple[ImageD
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         choose_images((image("pa"),), never, limit=0)
+
+
+def test_of_repeats_one_that_can_be_grounded_comes_before_a_better_one_that_cannot() -> None:
+    turned, small = image("turned", rows=500), image("small")
+
+    choice = choose_images((turned, small), never, suits=lambda ref: ref == small.image)
+
+    assert choice.frontals == (small,)
+    assert choice.references == (turned,)
+
+
+def test_where_no_repeat_can_be_grounded_the_best_is_taken_to_say_why() -> None:
+    large, small = image("large", rows=500), image("small")
+
+    assert choose_images((small, large), never, suits=lambda _: False).frontals == (large,)
+
+
+def test_an_image_without_repeats_is_not_asked_whether_it_suits() -> None:
+    def suits(ref: ImageRef) -> bool:
+        raise AssertionError(f"asked for {ref}")
+
+    assert len(choose_images((image("pa"), image("ap", view_position="AP")), never, suits=suits).frontals) == 2
