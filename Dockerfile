@@ -12,10 +12,17 @@ COPY nlp nlp
 COPY plugin plugin
 RUN /opt/sightline/bin/pip install .
 
+# OHIF's built files, exactly as the lock file says.
+FROM node:20-bookworm-slim AS viewer
+WORKDIR /viewer
+COPY plugin/stack/npm/package.json plugin/stack/npm/package-lock.json plugin/stack/npm/.npmrc ./
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /var/lib/sightline sightline \
     && install -d -o sightline -g sightline /var/lib/sightline
 COPY --from=build /opt/sightline /opt/sightline
+COPY --from=viewer /viewer/node_modules/@ohif/app/dist /opt/ohif
 ENV PATH=/opt/sightline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     SIGHTLINE_HOST=0.0.0.0 SIGHTLINE_PORT=8042 SIGHTLINE_DATA_DIR=/var/lib/sightline
 USER sightline

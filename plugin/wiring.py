@@ -15,7 +15,7 @@ from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore, StudyFee
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
-from plugin.settings import Settings, archive_endpoint, archive_headers, bearer
+from plugin.settings import Settings, archive_endpoint, bearer
 from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
 
@@ -211,7 +211,7 @@ def make_viewer(settings: Settings) -> Viewer | None:
         raise InputError("SIGHTLINE_VIEWER_DIR holds no index.html: name the folder dist of @ohif/app, or unset it")
     if settings.archive_url is None:
         raise InputError("SIGHTLINE_VIEWER_DIR needs a DICOMweb server: set SIGHTLINE_ARCHIVE_URL, too, or unset it")
-    return Viewer(folder, settings.archive_url, archive_headers(settings), settings.timeout_s, series_of)
+    return Viewer(folder, archive_endpoint(settings, settings.archive_url), series_of)
 
 
 def demand(settings: Settings, check: Callable[[Settings], Finding]) -> None:

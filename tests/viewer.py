@@ -14,6 +14,7 @@ from queues import MemoryQueue
 from servers import NPM, OrthancServer, require
 
 from plugin.dicom.instance import series_of
+from plugin.endpoint import Endpoint
 from plugin.flow import outputs_of
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
@@ -38,7 +39,7 @@ def run_viewer(orthanc: OrthancServer, folder: Path, *evidence: Evidence) -> Ite
     results = ResultFolder(folder)
     for each in evidence:
         results.write(each.study, outputs_of(each).files)
-    viewer = Viewer(DIST, orthanc.dicomweb_url, orthanc.headers, 60.0, series_of)
+    viewer = Viewer(DIST, Endpoint(orthanc.dicomweb_url, orthanc.headers, timeout_s=60), series_of)
     grounder: Any = None
     services = Services(MemoryQueue(), results, _unused, _unused, grounder, _unused, _unused)
     app = create_app(services, work=False, viewer=viewer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,11 @@ from plugin.settings import Settings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-DOCKERFILES = {"sightline": ROOT / "Dockerfile", "orthanc": ROOT / "orthanc" / "Dockerfile"}
+DOCKERFILES = {
+    "sightline": ROOT / "Dockerfile",
+    "worker": ROOT / "Dockerfile",
+    "orthanc": ROOT / "orthanc" / "Dockerfile",
+}
 FILES = (ROOT / "docker-compose.yml", ROOT / "Dockerfile", ROOT / "orthanc" / "Dockerfile", ROOT / ".env.example")
 
 
@@ -58,7 +61,7 @@ def test_a_service_has_a_health_check(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_an_image_is_pinned_and_names_no_registry(name: str) -> None:
-    image = SERVICES[name].get("image") or instructions(name)["FROM"]
+    image = instructions(name)["FROM"] if "build" in SERVICES[name] else SERVICES[name]["image"]
     repository, _, tag = image.partition(":")
 
     assert tag not in {"", "latest"}
@@ -75,29 +78,47 @@ def test_every_sightline_variable_is_a_setting() -> None:
     used = {name for path in FILES for name in re.findall(r"\bSIGHTLINE_([A-Z_]+)", path.read_text(encoding="utf-8"))}
 
     assert used
-    assert used <= {name.upper() for name in Settings.model_fields}
+    assert {name.removesuffix("_FILE") for name in used} <= {name.upper() for name in Settings.model_fields}
 
 
 def test_every_orthanc_variable_is_read_by_its_configuration() -> None:
-    read = set(re.findall(r"\$\{(ORTHANC_\w+)", (ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8")))
+    configuration = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "orthanc").glob("*.json"))
+    read = set(re.findall(r"\$\{(ORTHANC_\w+)", configuration))
 
     assert set(SERVICES["orthanc"]["environment"]) <= read
+    assert set(re.findall(r"\b(ORTHANC_\w+)=", instructions("orthanc")["CMD"])) <= read
 
 
-def test_every_secret_comes_from_the_environment_file() -> None:
+def test_no_secret_stands_in_the_environment() -> None:
+    """Neither here nor in .env: each comes from a file of its own, and whoever uses one is given that file."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
     offered = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    secrets = {
-        value
-        for service in SERVICES.values()
-        for key, value in service["environment"].items()
-        if key.endswith(("PASSWORD", "TOKEN"))
-    }
+    variables = {key for service in SERVICES.values() for key in service["environment"]}
 
     assert asked == offered
-    assert secrets
-    assert all(re.fullmatch(r"\$\{\w+:\?.+\}", secret) for secret in secrets)
+    assert not [name for name in variables if name.endswith(("PASSWORD", "TOKEN", "SECRET"))]
+    assert all(secret["file"] == f"./secrets/{name}" for name, secret in COMPOSE["secrets"].items())
+    assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_given_exactly_the_secrets_that_it_reads(name: str) -> None:
+    service = SERVICES[name]
+    given = {each if isinstance(each, str) else each["target"] for each in service.get("secrets", [])}
+    told = [*service["environment"].values(), *(instructions(name).values() if "build" in service else ())]
+    told += [COMPOSE["configs"][each["source"]]["content"] for each in service.get("configs", [])]
+
+    read = {secret for text in told for secret in re.findall(r"/run/secrets/(\w+)", text)}
+
+    # Spring takes every file of the folder as the property of its name.
+    assert given == (read or {"spring.datasource.password"})
+
+
+def test_the_documentation_makes_every_secret() -> None:
+    told = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"for name in {' '.join(COMPOSE['secrets'])}; do", told)
 
 
 def test_both_sides_of_the_archive_agree() -> None:
@@ -106,9 +127,47 @@ def test_both_sides_of_the_archive_agree() -> None:
 
     assert sightline["SIGHTLINE_ARCHIVE_URL"] == f"http://{orthanc['ORTHANC_HOST']}{root}".rstrip("/")
     assert sightline["SIGHTLINE_ARCHIVE_USER"] == orthanc["ORTHANC_USERNAME"]
-    assert sightline["SIGHTLINE_ARCHIVE_PASSWORD"] == orthanc["ORTHANC_PASSWORD"]
+    assert sightline["SIGHTLINE_ARCHIVE_PASSWORD_FILE"] in instructions("orthanc")["CMD"]
+    assert sightline["SIGHTLINE_EVENT_SECRET_FILE"] == orthanc["ORTHANC_SIGHTLINE_SECRET_FILE"]
     assert orthanc["ORTHANC_SIGHTLINE_URL"] == f"http://sightline:{sightline['SIGHTLINE_PORT']}"
     assert "sightline" in sightline["SIGHTLINE_ALLOWED_HOSTS"].split(",")
+
+
+def test_service_and_worker_are_one_program_on_one_queue() -> None:
+    service, worker = SERVICES["sightline"], SERVICES["worker"]
+
+    assert {key: worker[key] for key in ("image", "environment", "volumes", "secrets")} == {
+        key: service[key] for key in ("image", "environment", "volumes", "secrets")
+    }
+    assert (service["command"], worker["command"]) == (["sightline", "serve", "--no-work"], ["sightline", "work"])
+
+
+def test_orthancs_index_is_in_postgresql() -> None:
+    """The one change that the image makes to the configuration of the tests, and what both sides call the database."""
+    dockerfile = (ROOT / "orthanc" / "Dockerfile").read_text(encoding="utf-8")
+    (change,) = re.findall(r"sed -i ('.*')", dockerfile)
+    original = ROOT / "orthanc" / "orthanc.json"
+    changed = subprocess.run(
+        ["sh", "-c", f"sed {change} {original}"], capture_output=True, text=True, check=True
+    ).stdout
+    database = json.loads((ROOT / "orthanc" / "postgresql.json").read_text(encoding="utf-8"))["PostgreSQL"]
+    created = COMPOSE["configs"]["orthanc_database"]["content"]
+
+    before, after = json.loads(original.read_text(encoding="utf-8")), json.loads(changed)
+    assert set(after.pop("Plugins")) - set(before.pop("Plugins")) == {
+        "/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so"
+    }
+    assert after == before
+    assert database["EnableIndex"] is True
+    assert f"CREATE USER {database['Username']} " in created
+    assert f"CREATE DATABASE {database['Database']} OWNER {database['Username']};" in created
+
+
+def test_the_image_of_the_service_holds_the_viewer_that_is_tested() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    assert "plugin/stack/npm/package-lock.json" in dockerfile
+    assert f"@ohif/app/dist {SERVICES['sightline']['environment']['SIGHTLINE_VIEWER_DIR']}" in dockerfile
 
 
 def test_the_image_of_orthanc_holds_the_packages_that_are_tested() -> None:
@@ -126,8 +185,7 @@ def test_docker_reads_the_file_the_same_way() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         return
-    environment = os.environ | {"ARCHIVE_PASSWORD": "a", "FHIR_DB_PASSWORD": "b"}
 
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert answer.returncode == 0, answer.stderr

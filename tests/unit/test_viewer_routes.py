@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import requests
 from evidence import make_evidence
 from fastapi.testclient import TestClient
 from queues import MemoryQueue
+from urllib3 import HTTPResponse
 
 from plugin.dicom.instance import series_of
+from plugin.endpoint import Endpoint
 from plugin.errors import InputError
 from plugin.flow import Outputs, outputs_of
 from plugin.results import ResultFolder
@@ -25,7 +28,7 @@ from plugin.wiring import make_viewer
 EVIDENCE = make_evidence()
 UID = EVIDENCE.study.study_instance_uid
 ARCHIVE = "http://archive.test:8042/dicom-web"
-Answers = list[httpx.Response | Exception]
+Answers = list[requests.Response | Exception]
 
 
 def services(folder: Path) -> Services:
@@ -39,20 +42,30 @@ def outputs() -> Outputs:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[httpx.Request], Answers]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[requests.PreparedRequest], Answers]:
     """What the archive was asked, and what it will answer, one after the other."""
-    requests: list[httpx.Request] = []
+    seen: list[requests.PreparedRequest] = []
     answers: Answers = []
 
-    async def send(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-        requests.append(request)
+    def send(_: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        seen.append(request)
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
+        answer.request, answer.url = request, str(request.url)
         return answer
 
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", send)
-    return requests, answers
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    return seen, answers
+
+
+def answered(status: int, content: bytes = b"", **headers: str) -> requests.Response:
+    """An answer of the archive."""
+    answer = requests.Response()
+    answer.status_code = status
+    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    answer.raw = HTTPResponse(BytesIO(content), preload_content=False)
+    return answer
 
 
 @pytest.fixture
@@ -62,7 +75,7 @@ def http(tmp_path: Path, outputs: Outputs) -> Iterator[TestClient]:
     (dist / "index.html").write_text("<title>OHIF</title>", encoding="utf-8")
     (dist / "app.js").write_text("1", encoding="utf-8")
     ResultFolder(tmp_path / "results").write(EVIDENCE.study, outputs.files)
-    viewer = Viewer(dist, ARCHIVE, {"Authorization": "Basic secret"}, 5.0, series_of)
+    viewer = Viewer(dist, Endpoint(ARCHIVE, {"Authorization": "Basic secret"}), series_of)
     app = create_app(services(tmp_path / "results"), work=False, viewer=viewer, allowed_hosts=("testserver",))
     with TestClient(app, follow_redirects=False) as client:
         yield client
@@ -114,27 +127,24 @@ def test_the_viewer_and_our_parts_of_it_are_served(http: TestClient) -> None:
 
 
 def test_the_archive_is_read_with_its_password_and_the_browsers_wish(
-    http: TestClient, asked: tuple[list[httpx.Request], Answers]
+    http: TestClient, asked: tuple[list[requests.PreparedRequest], Answers]
 ) -> None:
-    requests, answers = asked
-    headers = {"Content-Type": "image/jls", "Set-Cookie": "a=b"}
-    answers.append(httpx.Response(206, stream=httpx.ByteStream(b"pixels"), headers=headers))
+    seen, answers = asked
+    answers.append(answered(206, b"pixels", content_type="image/jls", set_cookie="a=b"))
 
     answer = http.get(f"/dicom-web/studies/{UID}/series/1.2/instances/1.3/frames/1", headers={"Accept": "image/jls"})
 
     assert (answer.status_code, answer.content, answer.headers["content-type"]) == (206, b"pixels", "image/jls")
     assert "set-cookie" not in answer.headers
-    assert str(requests[0].url) == f"{ARCHIVE}/studies/{UID}/series/1.2/instances/1.3/frames/1"
-    assert requests[0].headers["authorization"] == "Basic secret"
-    assert requests[0].headers["accept"] == "image/jls"
-    assert "cookie" not in requests[0].headers
+    assert str(seen[0].url) == f"{ARCHIVE}/studies/{UID}/series/1.2/instances/1.3/frames/1"
+    assert seen[0].headers["authorization"] == "Basic secret"
+    assert seen[0].headers["accept"] == "image/jls"
+    assert "cookie" not in seen[0].headers
 
 
-@pytest.mark.parametrize(
-    "answer", [httpx.Response(401), httpx.Response(302, headers={"Location": "/x"}), httpx.ConnectError("no")]
-)
+@pytest.mark.parametrize("answer", [answered(401), answered(302, location="/x"), requests.ConnectionError("no")])
 def test_an_archive_that_refuses_or_is_silent_is_told_as_such(
-    http: TestClient, asked: tuple[list[httpx.Request], Answers], answer: httpx.Response | Exception
+    http: TestClient, asked: tuple[list[requests.PreparedRequest], Answers], answer: requests.Response | Exception
 ) -> None:
     asked[1].append(answer)
 

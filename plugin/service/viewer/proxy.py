@@ -7,18 +7,20 @@ The viewer needs the archive on its own origin and must not hold its password. S
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-import httpx
+import requests
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
+from plugin.endpoint import Endpoint, session_of
 from plugin.errors import TransientError
 from plugin.service.problems import NOT_FOUND, RESPONSES
 
 ROOT = "/dicom-web"
+CHUNK_BYTES = 1 << 16
 # PS3.18 10.4 and 10.6: UIDs, names of resources, numbers of frames and tags, with slashes between.
 _RESOURCE = re.compile(r"studies(/[A-Za-z0-9][A-Za-z0-9.,_-]*)*")
 _NAMING = frozenset({"StudyInstanceUID", "0020000D", "PatientID", "00100020"})
@@ -27,38 +29,37 @@ _ASKED = ("accept", "range")
 _ANSWERED = ("content-type", "content-length", "content-range", "accept-ranges")
 
 
-def dicomweb_router(archive_url: str, *, headers: Mapping[str, str], timeout_s: float) -> APIRouter:
-    """``GET /dicom-web/...`` answered by the archive at *archive_url*, asked with *headers*."""
-    client = httpx.AsyncClient(headers={**headers, "Accept-Encoding": "identity"}, timeout=timeout_s)
-    root = archive_url.rstrip("/")
+def dicomweb_router(archive: Endpoint) -> APIRouter:
+    """``GET /dicom-web/...`` answered by *archive*."""
+    session = session_of(archive)
+    root = archive.url.rstrip("/")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await client.aclose()
+        session.close()
 
     router = APIRouter(tags=["viewer"], lifespan=lifespan)
 
     @router.get(
         ROOT + "/{resource:path}", responses=RESPONSES | NOT_FOUND, response_class=StreamingResponse, summary="DICOMweb"
     )
-    async def read(resource: str, request: Request) -> StreamingResponse:
+    def read(resource: str, request: Request) -> StreamingResponse:
         """Read the archive as DICOMweb describes it; a search names a study or a patient."""
         if not is_allowed(resource, request.query_params.multi_items()):
             raise HTTPException(403, "Only reads of a study, and searches that name a study or a patient, pass here.")
-        asked = {name: value for name, value in request.headers.items() if name in _ASKED}
+        asked = {"Accept-Encoding": "identity"} | {n: v for n, v in request.headers.items() if n in _ASKED}
+        url = f"{root}/{resource}" + (f"?{request.url.query}" if request.url.query else "")
         try:
-            url = httpx.URL(f"{root}/{resource}", query=request.url.query.encode() or None)
-            answer = await client.send(client.build_request("GET", url, headers=asked), stream=True)
-        except httpx.HTTPError as error:
+            answer = session.get(url, headers=asked, timeout=archive.timeout_s, stream=True, allow_redirects=False)
+        except requests.RequestException as error:
             raise TransientError(f"The archive does not answer ({type(error).__name__}).") from None
         if answer.status_code in (401, 403) or answer.is_redirect:
-            await answer.aclose()
+            answer.close()
             raise TransientError("The archive refuses Sightline: check SIGHTLINE_ARCHIVE_URL and its credentials.")
         told = {name: value for name, value in answer.headers.items() if name.lower() in _ANSWERED}
-        return StreamingResponse(
-            answer.aiter_raw(), answer.status_code, headers=told, background=BackgroundTask(answer.aclose)
-        )
+        content = answer.raw.stream(CHUNK_BYTES, decode_content=False)
+        return StreamingResponse(content, answer.status_code, headers=told, background=BackgroundTask(answer.close))
 
     return router
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from plugin.endpoint import Endpoint
 from plugin.service.parts import Results, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.viewer.proxy import dicomweb_router
@@ -39,14 +40,12 @@ class Viewer:
     Parameters
     ----------
     folder : OHIF's built files, with ``index.html``.
-    archive_url : DICOMweb base URL; asked with *archive_headers*, waited for *timeout_s* seconds.
+    archive : the DICOMweb server that the viewer reads through this service.
     series_of : the Series Instance UID of the bytes of a DICOM file.
     """
 
     folder: Path
-    archive_url: str
-    archive_headers: Mapping[str, str]
-    timeout_s: float
+    archive: Endpoint
     series_of: Callable[[bytes], str]
 
 
@@ -60,9 +59,7 @@ class WrittenSeries(BaseModel):
 def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
     """Everything but the viewer's own files, which :func:`serve_files` adds behind all other routes."""
     router = APIRouter(tags=["viewer"])
-    router.include_router(
-        dicomweb_router(viewer.archive_url, headers=viewer.archive_headers, timeout_s=viewer.timeout_s)
-    )
+    router.include_router(dicomweb_router(viewer.archive))
 
     @router.get(
         "/studies/{study_instance_uid}/viewer",
