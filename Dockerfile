@@ -1,4 +1,5 @@
-# The service. Another build of PyTorch: docker build --build-arg TORCH_INDEX=<the wheel index that pytorch.org names> .
+# The service, and every other command: docker run --rm IMAGE sightline prepare ... (docs/training-data.md).
+# Another build of PyTorch: docker build --build-arg TORCH_INDEX=<the wheel index that pytorch.org names> .
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX=
@@ -10,7 +11,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY model model
 COPY nlp nlp
 COPY plugin plugin
-RUN /opt/sightline/bin/pip install .
+ARG EXTRAS=buckets
+RUN /opt/sightline/bin/pip install ".${EXTRAS:+[$EXTRAS]}"
 
 # OHIF's built files, exactly as the lock file says.
 FROM node:20-bookworm-slim AS viewer
