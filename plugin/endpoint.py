@@ -117,7 +117,7 @@ class Proof(AuthBase):
         response.content  # noqa: B018 - read to its end, so that the connection can be used again
         request = response.request.copy()
         request.headers["Authorization"] = f"Bearer {self._current(client)}"
-        again: requests.Response = response.connection.send(request, **sent)  # type: ignore[attr-defined]
+        again: requests.Response = response.connection.send(request, **sent)
         again.history.append(response)
         again.request = request
         return again

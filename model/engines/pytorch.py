@@ -58,7 +58,7 @@ class TorchEngine:
         with torch.inference_mode():
             number = torch.from_numpy(image).to(self._device)
             given = [self._placed(each) for each in asked]
-            logits, presence = self._network.locate(seen.kept, given[0], number, *given[1:])
+            logits, presence = self._network.locate(cast(Encoded, seen.kept), given[0], number, *given[1:])
             return _array(logits.float().sigmoid()), _array(presence.float().sigmoid())
 
     def _placed(self, values: npt.NDArray[np.generic]) -> torch.Tensor:

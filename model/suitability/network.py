@@ -56,6 +56,6 @@ class SuitabilityNetwork(nn.Module):
         """
         turned = torch.cat([posed(images, pose) for pose in range(len(POSES))])
         what, where = self.features(turned)
-        pooled = what.unflatten(0, (len(POSES), -1)).mean(dim=0)
-        upright = self.upright(where)[:, 0].unflatten(0, (len(POSES), -1)).T
+        pooled = what.reshape(len(POSES), -1, what.shape[1]).mean(dim=0)
+        upright = self.upright(where)[:, 0].reshape(len(POSES), -1).T
         return upright, self.kind(pooled), self.inverted(pooled)[:, 0], pooled

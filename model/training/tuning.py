@@ -133,8 +133,8 @@ def _joint(
     pairs = [(row, expected) for row in told if (expected := prior.of(row.query, row.lungs)) is not None]
     if not pairs:
         return EVIDENCE_ALONE
-    seen, expected = [row.values for row, _ in pairs], [each for _, each in pairs]
-    return Joint(prior, fit_fusion(seen, expected, [row.truth for row, _ in pairs]))
+    seen, laid = [row.values for row, _ in pairs], [each for _, each in pairs]
+    return Joint(prior, fit_fusion(seen, laid, [row.truth for row, _ in pairs]))
 
 
 def _scalings(checks: Checks, real: set[str]) -> dict[str, Scaling]:
@@ -178,11 +178,15 @@ def _presence_threshold(checks: Checks, scalings: dict[str, Scaling]) -> float:
 
 
 def _points(rows: Sequence[Answered], joint: Joint) -> dict[str, float]:
-    """Named thresholds for a promised share of each finding's cells; images are what is exchangeable, not phrases."""
+    """Named thresholds for a promised share of each finding's cells; images are what is exchangeable, not phrases.
+
+    A promise that so few images cannot keep with any threshold is not made.
+    """
     told = [row for row in rows if row.outlined]
     if not told:
         return {}
     recalls = [
         [(joint(row.values, row.query, row.lungs)[row.truth] >= level).mean() for level in _LEVELS] for row in told
     ]
-    return operating_points(mean_by(recalls, [str(row.image) for row in told]), _LEVELS)
+    points = operating_points(mean_by(recalls, [str(row.image) for row in told]), _LEVELS)
+    return {name: level for name, level in points.items() if level > 0}
