@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.anatomy import Lungs
 from model.data.sample import DataSet
 from model.data.split import fold_of
 from model.evaluation import measures
 from model.evaluation.controls import Control, control_of, scrambled
-from model.evaluation.locators import FullModel, Located, Locator, Shown, WordsOnly, learn_words, shown
+from model.evaluation.locators import FullModel, Learnt, Located, Locator, Shown, learn, shown
 from model.evaluation.rows import Row, other_side, wrong_phrase
 from model.geometry import letterbox_of
 from model.regions import regions_of
@@ -66,17 +68,29 @@ class Examination:
     controls: tuple[Control, ...]
 
 
-def cross_fitted_words(shown_rows: Sequence[Shown], patients: Sequence[str]) -> Mapping[int, WordsOnly]:
-    """For each fold of patients, the words' maps learnt from the patients of all other folds.
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """The rows of one image, and the model's lungs in it."""
 
-    Where nobody else is left, from everybody.
-    """
+    rows: tuple[Row, ...]
+    lungs: Lungs
+
+
+Progress = Callable[[str, Sequence[Any]], Iterable[Any]]
+
+
+def silent(_: str, images: Sequence[Any]) -> Iterable[Any]:
+    """No progress shown."""
+    return images
+
+
+def cross_fitted(rows: Sequence[Shown], patients: Sequence[str]) -> Mapping[int, Learnt]:
+    """For each fold of patients, what the patients of all other folds teach; everybody where none is left."""
     folds = [fold_of(patient, FOLDS) for patient in patients]
     fitted = {}
-    for fold in set(folds):
-        others = [row for row, own in zip(shown_rows, folds, strict=True) if own != fold]
-        others = [row for row in others if row.truth.any()]
-        fitted[fold] = learn_words(others or [row for row in shown_rows if row.truth.any()])
+    for fold in sorted(set(folds)):
+        others = [row for row, own in zip(rows, folds, strict=True) if own != fold and row.truth.any()]
+        fitted[fold] = learn(others or [row for row in rows if row.truth.any()])
     return fitted
 
 
@@ -86,38 +100,48 @@ def examine(
     model: FullModel,
     *,
     prior: Locator | None = None,
-    progress: Callable[[Sequence[tuple[Row, ...]]], Iterable[tuple[Row, ...]]] = iter,
+    progress: Progress = silent,
 ) -> Examination:
-    """Measure *model*, its *prior* and the words on every row; each image is read once.
+    """Measure *model*, its *prior* and the words on every row.
 
     Parameters
     ----------
-    prior : the model without image evidence; the words alone stand in where there is none.
-    progress : wraps the list of images' rows, to show how far it is.
+    prior : the model without image evidence; where None, one in the frame of the lungs that is learnt, like the words,
+        from the other patients of these rows.
+    progress : wraps a list of images, with what is done to them, to show how far it is.
 
     Raises
     ------
     OSError, ValueError
         If an image or mask cannot be read.
     """
-    drawn = [shown(row.query, dataset.mask(row.sample)) for row in rows]
-    words = cross_fitted_words(drawn, [row.sample.patient for row in rows])
     by_image = sorted(rows, key=lambda row: row.sample.image)
-    images = [tuple(group) for _, group in groupby(by_image, key=lambda row: row.sample.image)]
+    grouped = [tuple(group) for _, group in groupby(by_image, key=lambda row: row.sample.image)]
+    images = [
+        Image(group, model.lungs(dataset.pixels(group[0].sample.image)))
+        for group in progress("Finding the lungs", grouped)
+    ]
+    marked = [
+        (row.sample.patient, shown(row.query, dataset.mask(row.sample), image.lungs))
+        for image in images
+        for row in image.rows
+    ]
+    learnt = cross_fitted([each for _, each in marked], [patient for patient, _ in marked])
     results: dict[int, tuple[Score, Score, Score, Control]] = {}
-    for group in progress(images):
-        own = words[fold_of(group[0].sample.patient, FOLDS)]
-        for row, result in zip(group, _image(dataset, group, model, prior=prior or own, words=own), strict=True):
-            results[row.number] = result
+    for image in progress("Measuring", images):
+        own = learnt[fold_of(image.rows[0].sample.patient, FOLDS)]
+        found = _image(dataset, image, model, prior=prior or own.prior_on(image.lungs), words=own.words)
+        results |= dict(zip((row.number for row in image.rows), found, strict=True))
     ordered = [results[row.number] for row in rows]
-    full, prior_scores, word_scores, controls = zip(*ordered, strict=True) if ordered else ((), (), (), ())
-    return Examination(tuple(rows), tuple(full), tuple(prior_scores), tuple(word_scores), tuple(controls))
+    full, priors, words, controls = zip(*ordered, strict=True) if ordered else ((), (), (), ())
+    return Examination(tuple(rows), tuple(full), tuple(priors), tuple(words), tuple(controls))
 
 
 def _image(
-    dataset: DataSet, rows: tuple[Row, ...], model: FullModel, *, prior: Locator, words: WordsOnly
+    dataset: DataSet, image: Image, model: FullModel, *, prior: Locator, words: Locator
 ) -> list[tuple[Score, Score, Score, Control]]:
-    """All rows of one image."""
+    """All rows of one image, which is encoded once for all its phrases, and once more in disorder."""
+    rows = image.rows
     pixels = dataset.pixels(rows[0].sample.image)
     queries = tuple(row.query for row in rows)
     taken = {query.finding for query in queries}
@@ -125,14 +149,14 @@ def _image(
     answers = model.locate(pixels, asked)
     there, swapped, wrong = (answers[part * len(rows) : (part + 1) * len(rows)] for part in range(3))
     destroyed = model.locate(scrambled(pixels, seed=rows[0].number), queries)
-    priors, words_alone = prior.locate(pixels, queries), words.locate(pixels, queries)
-    midline = midline_of(model, pixels)
+    priors, alone = prior.locate(pixels, queries), words.locate(pixels, queries)
+    midline = midline_of(image.lungs, pixels)
     results = []
     for number, row in enumerate(rows):
         truth = dataset.mask(row.sample)
-        full, before, alone = (
+        full, before, bare = (
             score(row, each[number], truth, threshold=locator.threshold, midline=midline)
-            for locator, each in ((model, there), (prior, priors), (words, words_alone))
+            for locator, each in ((model, there), (prior, priors), (words, alone))
         )
         control = control_of(
             row.query,
@@ -145,13 +169,12 @@ def _image(
             midline=midline,
             threshold=model.threshold,
         )
-        results.append((full, before, alone, control))
+        results.append((full, before, bare, control))
     return results
 
 
-def midline_of(model: FullModel, pixels: Pixels) -> float:
-    """Column between the model's lungs in source pixels; the middle of the image where it finds no two lungs."""
-    lungs = model.lungs(pixels)
+def midline_of(lungs: Lungs, pixels: Pixels) -> float:
+    """Column between the lungs in source pixels; the middle of the image where they are not two lungs."""
     if not lungs.plausible:
         return pixels.shape[1] / 2
     unit = (lungs.midline + 0.5) / len(lungs.right)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model.anatomy import Lungs
-from model.geometry import UPRIGHT, letterbox_of
-from model.grounder import TorchGrounder
+from model.geometry import UPRIGHT, Orientation, letterbox_of
+from model.prior import Drawn, Prior, learn_prior
 from model.regions import regions_of
-from model.values import Grounding, Heatmap, Query, Region, State
+from model.values import Grounding, Heatmap, ModelCard, Query, Region, State
 
 Pixels = npt.NDArray[np.float32]
 #: Cells along a side of the words' own maps; a box of real data spans ten or more of them.
@@ -56,11 +56,28 @@ class Locator(Protocol):
         ...
 
 
+class Groundable(Protocol):
+    """A grounder of any engine; see :class:`model.grounder.TorchGrounder`."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Which model this is."""
+        ...
+
+    def ground(self, pixels: Pixels, orientation: Orientation, queries: tuple[Query, ...]) -> tuple[Grounding, ...]:
+        """One answer per query, in order."""
+        ...
+
+    def lungs(self, pixels: Pixels, orientation: Orientation) -> Lungs:
+        """Both lungs on the heatmap's grid."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FullModel:
     """The grounder as the service uses it."""
 
-    grounder: TorchGrounder
+    grounder: Groundable
 
     @property
     def threshold(self) -> float:
@@ -83,6 +100,7 @@ def _located(answer: Grounding, pixels: Pixels) -> Located:
 
 
 Key = tuple[str, str]
+_THRESHOLDS = np.arange(1, 40) / 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,18 +138,23 @@ def _keys(query: Query) -> tuple[Key, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """What a reader drew: *truth*, float32 (CELLS, CELLS), the share of each cell of the square that was marked."""
+    """What a reader drew: *truth*, float32 (CELLS, CELLS), the share of each cell of the square that was marked.
+
+    *lungs* are the model's, on the grid of its heatmaps.
+    """
 
     query: Query
     truth: Pixels
+    lungs: Lungs
 
 
-def shown(query: Query, truth: npt.NDArray[np.bool_]) -> Shown:
+def shown(query: Query, truth: npt.NDArray[np.bool_], lungs: Lungs) -> Shown:
     """From a truth at source resolution, bool (rows, columns)."""
-    return Shown(query, letterbox_of(truth.astype(np.float32)).image(truth.astype(np.float32), CELLS))
+    marked = truth.astype(np.float32)
+    return Shown(query, letterbox_of(marked).image(marked, CELLS), lungs)
 
 
-def learn_words(rows: Sequence[Shown], *, fewest: int = 5) -> WordsOnly:
+def learn_words(rows: Sequence[Shown], *, fewest: int = 3) -> WordsOnly:
     """The mean truth of each finding and side with at least *fewest* rows, and of all rows.
 
     The maps are smoothed by one cell, so that one reader's box leaves no edge.
@@ -142,18 +165,72 @@ def learn_words(rows: Sequence[Shown], *, fewest: int = 5) -> WordsOnly:
             groups.setdefault(key, []).append(row.truth)
     kept = {key: _mean(truths) for key, truths in groups.items() if len(truths) >= fewest or key == ("", "")}
     unfit = WordsOnly(kept, 0.5)
-    return WordsOnly(kept, _best_threshold(unfit, rows))
+    return WordsOnly(kept, _best_threshold([unfit.map_of(row.query) for row in rows], rows))
 
 
 def _mean(truths: Sequence[Pixels]) -> Pixels:
     return np.asarray(cv2.GaussianBlur(np.mean(truths, axis=0), (0, 0), 1.0).clip(0, 1), np.float32)
 
 
-def _best_threshold(words: WordsOnly, rows: Sequence[Shown]) -> float:
-    candidates = np.arange(1, 40) / 40
-    scores = np.zeros(len(candidates))
-    for row in rows:
-        lit = words.map_of(row.query)[None] >= candidates[:, None, None]
+def _best_threshold(maps: Sequence[Pixels], rows: Sequence[Shown]) -> float:
+    """With the best mean Dice of *maps*, (CELLS, CELLS) each, over *rows*."""
+    scores = np.zeros(len(_THRESHOLDS))
+    for values, row in zip(maps, rows, strict=True):
+        lit = values[None] >= _THRESHOLDS[:, None, None]
         shared = (lit * row.truth).sum(axis=(1, 2))
         scores += 2 * shared / np.maximum(lit.sum(axis=(1, 2)) + row.truth.sum(), 1e-6)
-    return float(candidates[int(scores.argmax())])
+    return float(_THRESHOLDS[int(scores.argmax())])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PriorOnly:
+    """The model's prior without image evidence: boxes of other patients in the frame of this patient's lungs.
+
+    Parameters
+    ----------
+    words : answer where the prior knows no table, or no lungs are found.
+    """
+
+    prior: Prior
+    lungs: Lungs
+    words: WordsOnly
+    threshold: float
+
+    def locate(self, pixels: Pixels, queries: tuple[Query, ...]) -> tuple[Located, ...]:
+        """Of *pixels* only the shape is used; what they show of the lungs is :attr:`lungs`."""
+        box = letterbox_of(pixels)
+        found = []
+        for query in queries:
+            laid = self.prior.of(query, self.lungs)
+            heatmap = Heatmap((self.words.map_of(query) if laid is None else laid).clip(0, 1), box)
+            found.append(Located(heatmap, 0.5, regions_of(heatmap, self.threshold), State.FOUND))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What boxes of some patients teach, for use on others."""
+
+    words: WordsOnly
+    prior: Prior
+    threshold: float
+
+    def prior_on(self, lungs: Lungs) -> PriorOnly:
+        """The prior laid over the lungs of one image."""
+        return PriorOnly(self.prior, lungs, self.words, self.threshold)
+
+
+def learn(rows: Sequence[Shown]) -> Learnt:
+    """From rows that show something."""
+    words, prior = learn_words(rows), learn_prior([_drawn(row) for row in rows])
+    laid = [prior.of(row.query, row.lungs) for row in rows]
+    maps = [
+        words.map_of(row.query) if each is None else np.asarray(cv2.resize(each, (CELLS, CELLS)), np.float32)
+        for row, each in zip(rows, laid, strict=True)
+    ]
+    return Learnt(words, prior, _best_threshold(maps, rows))
+
+
+def _drawn(row: Shown) -> Drawn:
+    size = len(row.lungs.right)
+    return Drawn(row.query, np.asarray(cv2.resize(row.truth, (size, size)) >= 0.5), row.lungs)

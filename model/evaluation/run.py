@@ -12,17 +12,15 @@ import numpy as np
 from model.data.sample import DataSet, Sample
 from model.data.split import digest, held_out
 from model.evaluation import figures
+from model.evaluation.cases import Case, cases_of
 from model.evaluation.control_figures import controls, side_swap
-from model.evaluation.examine import Examination, examine
+from model.evaluation.examine import Examination, Progress, examine, silent
 from model.evaluation.figures import Figures, number
-from model.evaluation.locators import FullModel, Locator
+from model.evaluation.locators import FullModel, Groundable, Locator
 from model.evaluation.lungs import lungs_dice
 from model.evaluation.rows import Row, chosen, headline, rows_of
 from model.evaluation.speed import measure_speed
-from model.grounder import TorchGrounder
 from model.values import Query
-
-Progress = Callable[[Sequence[tuple[Row, ...]]], Iterable[tuple[Row, ...]]]
 
 
 class NothingToMeasureError(ValueError):
@@ -48,21 +46,21 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """The figures, and what the report draws its pictures from."""
+    """The figures, and the rows that the report draws: those of the table of bars."""
 
     figures: Figures
-    examination: Examination
+    cases: tuple[Case, ...]
 
 
 def evaluate(
     dataset: DataSet,
-    grounder: TorchGrounder,
+    grounder: Groundable,
     *,
     query_of: Callable[[Sample], Query],
     choice: Choice,
     prior: Locator | None = None,
     trained: Mapping[str, Any] | None = None,
-    progress: Progress = iter,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Every figure of docs/evaluation.md.
 
@@ -93,10 +91,11 @@ def evaluate(
     result["threshold"] = card.threshold
     result["data"] = {"name": dataset.name, "version": dataset.version, "held out only": choice.held_out}
     result["trained on"] = trained_on(rows, trained or {})
-    result["prior"] = "the words alone, learnt from the other patients" if prior is None else "the model's own"
+    result["prior"] = "learnt from the other patients of these rows" if prior is None else "the model's own"
     if choice.speed:
         result["speed"] = {name: number(value) for name, value in asdict(measure_speed(model)).items()}
-    return Evaluation(result, found)
+    head = part_of(found, headline(found.rows)[0])
+    return Evaluation(result, cases_of(dataset, head, model))
 
 
 def part_of(examination: Examination, rows: Iterable[Row]) -> Examination:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -14,7 +15,7 @@ from rich.table import Table
 from model.data.opening import open_dataset
 from model.data.sample import Sample
 from model.evaluation.figures import BARS, Figures
-from model.evaluation.rows import Row
+from model.evaluation.report import html_of
 from model.evaluation.run import Choice, evaluate
 from model.grounder import load_grounder
 from model.values import Query
@@ -45,6 +46,7 @@ def run(*, data: str, out: Path, weights: Path | None, choice: Choice, cache_fol
             progress=_tracked,
         )
         out.mkdir(parents=True, exist_ok=True)
+        (out / "report.html").write_text(html_of(result.figures, result.cases), encoding="utf-8")
         (out / "metrics.json").write_text(json.dumps(result.figures, indent=1) + "\n", encoding="utf-8")
     except ValueError as error:
         raise InputError(f"nothing can be measured: {error}") from None
@@ -69,8 +71,8 @@ def _understood(phrase: str) -> Query | None:
     return query_of(found[0]) if found else None
 
 
-def _tracked(images: Sequence[tuple[Row, ...]]) -> Iterable[tuple[Row, ...]]:
-    return track(images, description="Measuring", total=len(images), transient=True)
+def _tracked(said: str, images: Sequence[Any]) -> Iterable[Any]:
+    return track(images, description=said, total=len(images), transient=True)
 
 
 def _print(figures: Figures, console: Console) -> None:
