@@ -165,7 +165,9 @@ def main() -> None:
     parser.add_argument("--films", type=Path, help="folder with nih and hannover; without it, on the twin alone")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and manifest")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
-    parser.add_argument("--drawn", type=int, default=1500, help="how many pictures of the twin, and as many strays")
+    parser.add_argument(
+        "--drawn", type=int, default=1500, help="how many pictures of the twin; strays are four fifths of that"
+    )
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -175,7 +177,7 @@ def main() -> None:
     drawn = range(FIRST_TWIN, FIRST_TWIN + parsed.drawn)
     unseen = range(FIRST_FRESH, FIRST_FRESH + parsed.drawn // 5)
     learnt = tuple(each for each in parts["learnt"] if not each.turned)
-    pools = pools_of(learnt, tuple(twins(drawn)), tuple(strays(range(parsed.drawn))))
+    pools = pools_of(learnt, tuple(twins(drawn)), tuple(strays(range(parsed.drawn * 4 // 5))))
     network = train(pools, recipe, console=console)
     fresh = tuple(each for each in twins(unseen) if each.kind == KINDS.index("frontal"))
     known, limits = finished(network, pools, (*(e for e in parts["limits"] if not e.turned), *fresh))
