@@ -46,7 +46,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield weights(settings)
     yield writable(settings.data_dir)
     yield archive(settings)
+    if settings.orthanc_url is not None:
+        yield change_log(settings)
     yield reports(settings)
+    yield events(settings)
     yield port(settings)
 
 
@@ -107,15 +110,34 @@ def archive(settings: Settings) -> Finding:
     """The folder, or the DICOMweb server with the credentials given."""
     if settings.archive_url is None:
         return _folder("image archive", settings.archive_dir, "SIGHTLINE_ARCHIVE_URL")
-    what, url = "image archive", f"{settings.archive_url.rstrip('/')}/studies"
+    return _at_archive("image archive", f"{settings.archive_url.rstrip('/')}/studies", "SIGHTLINE_ARCHIVE_", settings)
+
+
+def change_log(settings: Settings) -> Finding:
+    """Orthanc's own interface, with the credentials of the archive."""
+    url = f"{(settings.orthanc_url or '').rstrip('/')}/changes"
+    return _at_archive("Orthanc's change log", url, "SIGHTLINE_ORTHANC_", settings)
+
+
+def events(settings: Settings) -> Finding:
+    """Whose events are taken."""
+    if settings.event_secret is not None:
+        return Finding("events", "signed ones are taken")
+    if settings.on_loopback:
+        return Finding("events", "taken from this machine, unsigned")
+    mend = "set SIGHTLINE_EVENT_SECRET, and the same in Orthanc's script"
+    return Finding("events", "none is taken: others reach the service, and no secret is set", mend)
+
+
+def _at_archive(what: str, url: str, prefix: str, settings: Settings) -> Finding:
     try:
         session = session_of(archive_endpoint(settings, url))
         answer = session.get(url, params={"limit": 1}, headers=_JSON, timeout=settings.timeout_s)
     except InputError as error:
         return Finding(what, str(error), "check the settings that begin with SIGHTLINE_ARCHIVE_")
     except (requests.RequestException, TransientError) as error:
-        return _no_answer(what, error, "SIGHTLINE_ARCHIVE_")
-    return _answer(what, answer.status_code, "SIGHTLINE_ARCHIVE_")
+        return _no_answer(what, error, prefix)
+    return _answer(what, answer.status_code, prefix)
 
 
 def reports(settings: Settings) -> Finding:
@@ -142,7 +164,7 @@ def _no_answer(what: str, error: Exception, prefix: str) -> Finding:
 
 def _answer(what: str, status: int, prefix: str) -> Finding:
     if status in (401, 403):
-        return Finding(what, f"refuses us (HTTP {status})", f"check {prefix}TOKEN or its user and password")
+        return Finding(what, f"refuses us (HTTP {status})", f"check {prefix}TOKEN, or the other way to sign in")
     if status >= 300:
         return Finding(what, f"answers HTTP {status}", f"check that {prefix}URL is the base address")
     return Finding(what, "answers")

@@ -1,0 +1,111 @@
+"""What the composition root decides: what a job is, and what the doctor finds at servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import Archive, run_archive
+from builders import STUDY, chest, part10
+from evidence import CARD
+
+from plugin.doctor import archive as archive_check
+from plugin.doctor import change_log, events
+from plugin.errors import InputError
+from plugin.flow import Tools
+from plugin.settings import Settings
+from plugin.values import StudyRef
+from plugin.wiring import make_services
+
+# By dicomweb-client's file client.
+pytestmark = pytest.mark.filterwarnings("ignore:'write_like_original':DeprecationWarning")
+
+SECRET = "a secret of the tests"
+
+
+@dataclass(frozen=True)
+class Grounder:
+    """Names a model, and is not asked for more."""
+
+    card: Any = CARD
+
+
+@pytest.fixture
+def job_id(tmp_path: Path) -> Callable[[], str]:
+    """The id of the job that grounds the study in the folder as it stands."""
+    settings = Settings(
+        data_dir=tmp_path / "data", archive_dir=tmp_path / "dicom", reports_dir=tmp_path / "reports", max_frontals=1
+    )
+    tools = Tools(
+        read_report=None,  # type: ignore[arg-type] - not asked
+        reader_version="1",
+        grounder=Grounder(),  # type: ignore[arg-type]
+        max_frontals=1,
+        settings_sha256="",
+        clock=lambda: datetime.now(UTC),
+    )
+    services = make_services(settings, tools)
+    return lambda: services.job_id(StudyRef(STUDY))
+
+
+def test_a_late_image_is_another_job_and_our_own_results_are_not(job_id: Callable[[], str], tmp_path: Path) -> None:
+    folder = tmp_path / "dicom"
+    (folder / "a.dcm").write_bytes(part10(chest()))
+    before = job_id()
+    ours = chest(name="s", Modality="SEG", SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Manufacturer="Sightline")
+    (folder / "s.dcm").write_bytes(part10(ours))
+    after_results = job_id()
+    (folder / "b.dcm").write_bytes(part10(chest(name="b")))
+
+    assert after_results == before
+    assert job_id() != before
+
+
+def test_a_study_without_radiographs_is_no_job(job_id: Callable[[], str], tmp_path: Path) -> None:
+    scan = chest(Modality="CT", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+    (tmp_path / "dicom" / "a.dcm").write_bytes(part10(scan))
+
+    with pytest.raises(InputError, match="no chest radiograph"):
+        job_id()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Archive]:
+    with run_archive(tmp_path / "archive") as archive:
+        archive.add(part10(chest()))
+        yield archive
+
+
+def test_the_doctor_signs_in_as_the_service_does(server: Archive) -> None:
+    server.revoke()
+    client = {"archive_token_url": server.token_url, "archive_client_id": "sightline"}
+    right = Settings(archive_url=server.url, archive_client_secret="client sécret", **client)
+    wrong = Settings(archive_url=server.url, archive_client_secret="another", **client)
+    unsigned = Settings(archive_url=server.url)
+
+    assert archive_check(right).ok
+    assert "refused the client (400)" in archive_check(wrong).detail
+    assert archive_check(unsigned).detail == "refuses us (HTTP 401)"
+
+
+def test_the_doctor_looks_at_the_change_log_where_one_is_set(server: Archive) -> None:
+    no_orthanc = change_log(Settings(orthanc_url=server.url.removesuffix("/dicom-web")))
+    away = change_log(Settings(orthanc_url="http://127.0.0.1:9", timeout_s=1))
+
+    assert (no_orthanc.detail, no_orthanc.mend[:30]) == ("answers HTTP 404", "check that SIGHTLINE_ORTHANC_U")
+    assert away.detail.startswith("no answer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "ok"),
+    [({}, True), ({"host": "0.0.0.0"}, False), ({"host": "0.0.0.0", "event_secret": SECRET}, True)],
+)
+def test_the_doctor_says_whose_events_are_taken(settings: dict[str, Any], ok: bool) -> None:
+    found = events(Settings(**settings))
+
+    assert found.ok is ok
+    assert SECRET not in found.detail + found.mend
