@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -95,7 +95,7 @@ class Batch:
 def collate(items: list[Item], config: Config) -> Batch:
     """Items as one batch."""
     asked = [(number, each) for number, item in enumerate(items) for each in item.asked]
-    rows = [tokens_of(each.query, config) for _, each in asked]
+    tokens, offsets = tokens_of_all([each.query for _, each in asked], config)
     half = config.heatmap
     nothing = np.zeros((3, half, half), np.float32)
     masks = np.stack([each.mask for _, each in asked]) if asked else np.zeros((0, half, half), np.float32)
@@ -104,8 +104,8 @@ def collate(items: list[Item], config: Config) -> Batch:
         anatomy=torch.from_numpy(np.stack([nothing if item.anatomy is None else item.anatomy for item in items])),
         known=torch.tensor([item.anatomy is not None for item in items]),
         view=torch.tensor([item.view for item in items]),
-        tokens=torch.tensor([token for row in rows for token in row], dtype=torch.long),
-        offsets=torch.tensor(np.cumsum([0, *map(len, rows)])[:-1].astype(np.int64)),
+        tokens=tokens,
+        offsets=offsets,
         image=torch.tensor([number for number, _ in asked], dtype=torch.long),
         masks=torch.from_numpy(masks),
         drawn=torch.tensor([each.drawn for _, each in asked], dtype=torch.float32),
@@ -113,6 +113,13 @@ def collate(items: list[Item], config: Config) -> Batch:
         names=tuple(item.name for item in items),
         queries=tuple(each.query for _, each in asked),
     )
+
+
+def tokens_of_all(queries: Sequence[Query], config: Config) -> tuple[Tensor, Tensor]:
+    """All queries' tokens (T,) in one list, and the start of each query in it (P,)."""
+    rows = [tokens_of(query, config) for query in queries]
+    starts = np.cumsum([0, *map(len, rows)])[:-1].astype(np.int64)
+    return torch.tensor([token for row in rows for token in row], dtype=torch.long), torch.tensor(starts)
 
 
 def item_of(example: Example, rng: np.random.Generator, *, augment: bool) -> Item:

@@ -232,6 +232,41 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """Where the figures go besides the local files.
+
+    Parameters
+    ----------
+    to : "local" connects nowhere; "wandb" and "mlflow" need the extra of that name.
+    offline : Weights & Biases writes a run folder to send later; with false it connects to the site's server.
+    uri : MLflow's store; a folder beside the results when empty.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    to: Literal["local", "wandb", "mlflow"] = "local"
+    project: str = "sightline"
+    offline: bool = True
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Distil:
+    """Teachers whose maps and presence a smaller network learns.
+
+    Parameters
+    ----------
+    teachers : weights folders; several answer with the mean of their logits.
+    temperature : softens the teachers' probabilities (Hinton et al. 2015).
+    weight : of the teachers' part in the loss.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    teachers: Annotated[tuple[Path, ...], Field(min_length=1)]
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    weight: Weight = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """One training, whole.
 
@@ -257,6 +292,8 @@ class Training:
     split: Split = Split()
     loss: Loss = Loss()
     machine: Machine = Machine()
+    tracking: Tracking = Tracking()
+    distil: Distil | None = None
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.network) - {each.name for each in fields(Config)})
@@ -280,10 +317,14 @@ class Training:
 
     def recipe_of(self) -> dict[str, Any]:
         """Everything that decides about the weights, as JSON values; no folders, and nothing about this machine."""
-        said: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude={"out", "run", "start", "machine"})
+        said: dict[str, Any] = _ADAPTER.dump_python(
+            self, mode="json", exclude={"out", "run", "start", "machine", "tracking"}
+        )
         said["precision"] = self.machine.precision
         said["network"] = json.loads(self.measures().to_json())
         said["data"] = [{key: each[key] for key in each if key not in (*_PATHS, "open")} for each in said["data"]]
+        if said["distil"]:
+            del said["distil"]["teachers"]
         return said
 
 
@@ -373,6 +414,9 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             # An address keeps its form; a local file is relative to the configuration.
             if isinstance(table.get(name), str) and table[name] and not _ADDRESS.match(table[name]):
                 table[name] = str((folder / table[name]).resolve())
+    distil = raw.get("distil")
+    if isinstance(distil, dict):
+        distil["teachers"] = [str((folder / str(each)).resolve()) for each in _listed(distil.get("teachers"))]
 
 
 def _listed(value: Any) -> list[Any]:

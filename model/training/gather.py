@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
 from model.config import Config
 from model.data.opening import open_dataset
 from model.data.sample import DataSet, Sample
+from model.data.split import HELD_OUT_RULE, digest
 from model.training.config import Data, LabelData, LungData, PhraseData, Split, Training, TwinData
 from model.training.labels import LabelledImage, read_labels, read_pixels
 from model.training.pictures import Manner, Picture, PictureSource, Truth, odds_of, part_of
@@ -198,6 +199,17 @@ def _counted(found: list[tuple[str, str]]) -> str:
 
 def _split(split: Split) -> dict[str, float]:
     return {"held out": split.held_out, "validation": split.validation}
+
+
+def patients_of(sources: Sequence[Source]) -> dict[str, object]:
+    """For the manifest: every real patient that was trained or tuned on, under a digest, and who never is."""
+    seen = {
+        digest(picture.patient)
+        for source in sources
+        if isinstance(source, PictureSource)
+        for picture in (*source.training, *source.checks)
+    }
+    return {"patients": sorted(seen), "held_out": HELD_OUT_RULE} if seen else {}
 
 
 def _apart(sources: list[Source]) -> None:

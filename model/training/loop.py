@@ -15,6 +15,7 @@ from model.network import GroundingNetwork
 from model.training.ahead import batches
 from model.training.checkpoint import State, learnt, restore
 from model.training.config import Recipe, Training
+from model.training.distil import Teachers
 from model.training.objective import answer_of, parts_of
 from model.training.scores import Checks, score_of, total
 from model.training.sources import Source
@@ -69,6 +70,7 @@ def fit(
     sources: Sequence[Source],
     checks: Sequence[Checks],
     hooks: Hooks,
+    teachers: Teachers | None = None,
 ) -> None:
     """Train from ``state.step`` to the end, leaving the best weights in *network*.
 
@@ -83,7 +85,7 @@ def fit(
     config, workers = training.measures(), training.machine.workers
     made = batches(sources, config, seed=training.seed, steps=left, count=recipe.batch, workers=workers)
     for step, batch in zip(left, made, strict=True):
-        hooks.log(step, step_of(state, network, batch, training=training, step=step, steps=steps))
+        hooks.log(step, step_of(state, network, batch, training=training, step=step, steps=steps, teachers=teachers))
         if state.average is not None:
             state.average.update_parameters(network)
         state.step = step
@@ -105,6 +107,7 @@ def step_of(
     training: Training,
     step: int,
     steps: int,
+    teachers: Teachers | None = None,
 ) -> Figures:
     """One step of the optimiser, and its figures."""
     device = next(network.parameters()).device
@@ -117,6 +120,8 @@ def step_of(
     with torch.autocast(device.type, torch.bfloat16, enabled=training.machine.precision == "bf16"):
         answer = answer_of(network, there)
     parts = parts_of(answer, there, training.loss)
+    if teachers is not None:
+        parts["teachers"] = teachers.loss(answer, there)
     loss = torch.stack(list(parts.values())).sum()
     figures = {"loss": loss.item(), **{f"loss/{name}": value.item() for name, value in parts.items()}}
     _finite(figures, step, batch)

@@ -26,6 +26,9 @@ class Answer:
 def answer_of(network: GroundingNetwork, batch: Batch) -> Answer:
     """One forward pass."""
     encoded = network.encode(batch.images)
+    if not len(batch.image):
+        half = network.config.heatmap
+        return Answer(encoded, batch.images.new_zeros(0, half, half), batch.images.new_zeros(0))
     phrases = network.phrase(batch.tokens, batch.offsets)
     logits, presence = network.locate(encoded, phrases, batch.image)
     return Answer(encoded, logits.float(), presence.float())

@@ -14,11 +14,12 @@ from model.network import GroundingNetwork, parameters_of, seeded_network
 from model.training import checkpoint
 from model.training.checkpoint import State
 from model.training.config import Machine, Training, read_training
-from model.training.gather import gather
+from model.training.distil import teachers_of
+from model.training.gather import gather, patients_of
 from model.training.loop import Figures, Hooks, fit, optimiser_of, steps_of
 from model.training.scores import checks_of
 from model.training.sources import Source
-from model.training.tracking import Tracker, tracked
+from model.training.tracking import Tracker, tracker_of
 from model.training.tuning import Tuning, tuned
 from model.weights import Manifest, WeightsError, load_weights, save_weights
 
@@ -55,7 +56,7 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
         training.out,
         figures=figures,
         recipe=recipe,
-        data=about,
+        data={**about, **patients_of(sources)},
         name=training.name,
         joint=tuning.joint,
         scalings=tuning.scalings,
@@ -77,16 +78,16 @@ def _fitted(
     folder, recipe = training.run_folder, training.recipe
     checks = checks_of(sources, training.measures())
     steps = steps_of(recipe, sum(map(len, sources)))
-    with (
-        tracked(folder, after=state.step) as tracker,
-        _progress(console) as progress,
-    ):
+    named = {"name": training.name, "recipe": training.recipe_of()}
+    tracker = tracker_of(training.tracking, folder, after=state.step, **named)
+    teachers = None if training.distil is None else teachers_of(training.distil, next(network.parameters()).device)
+    with _progress(console) as progress:
         bar = progress.add_task("training", total=steps, completed=state.step, loss=float("nan"))
         hooks = Hooks(
             log=_shown(tracker, progress, bar),
             save=lambda state: checkpoint.save(state, folder, identity=identity),
         )
-        fit(state, network, training, sources=sources, checks=checks, hooks=hooks)
+        fit(state, network, training, sources=sources, checks=checks, hooks=hooks, teachers=teachers)
         tuning = tuned(network, sources, training.measures())
         figures = {"score": state.best, "best_step": state.best_step, **tuning.figures}
         tracker.finish(figures)
