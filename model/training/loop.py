@@ -84,6 +84,8 @@ def fit(
     left = range(state.step + 1, steps + 1) if not state.stopped else range(0)
     config, workers = training.measures(), training.machine.workers
     made = batches(sources, config, seed=training.seed, steps=left, count=recipe.batch, workers=workers)
+    if not state.step:
+        hooks.log(0, look(state, training, checks))
     for step, batch in zip(left, made, strict=True):
         hooks.log(step, step_of(state, network, batch, training=training, step=step, steps=steps, teachers=teachers))
         if state.average is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from model.training.curves import write_curves
 Figures = dict[str, float]
 LOG = "log.jsonl"
 CURVES = "curves.svg"
+_ODD = re.compile(r"[^\w\-. :/]")  # what MLflow refuses in a name
 
 
 class TrackingError(ValueError):
@@ -141,7 +143,7 @@ class MlflowTracker:
 
     def _metrics(self, figures: Figures, step: int) -> list[Any]:
         now = int(time.time() * 1000)
-        return [self._metric(name, value, now, step) for name, value in figures.items()]
+        return [self._metric(_ODD.sub("_", name), value, now, step) for name, value in figures.items()]
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from miniature import write_miniature
+from miniature import TINY, write_miniature
+from mscxr import write_miniature as write_mscxr
 from rich.console import Console
 
 from model.grounder import load_grounder
@@ -66,3 +67,43 @@ def test_training_killed_again_and_again_ends_with_the_same_weights(config, whol
     assert digest(out) == digest(whole)
     steps = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
     assert steps == list(range(1, 13))
+
+
+def test_training_on_the_form_of_ms_cxr_improves_the_score(tmp_path):
+    write_mscxr(tmp_path / "mscxr", 40, 3, size=96)
+    config = tmp_path / "train.toml"
+    config.write_text(TINY.replace("phrases.jsonl", "mscxr"))
+    recipe = ("steps=80", "batch=6", "learning_rate=0.01", "check_every=40", "checkpoint_every=80")
+
+    train(config, overrides=tuple(f"recipe.{each}" for each in recipe), console=Console(quiet=True))
+
+    log = [json.loads(line) for line in (tmp_path / "weights" / "training" / "log.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row["score"] for row in log if "score" in row}
+    assert min(scores) == 0
+    assert max(scores.values()) > 1.5 * scores[0]
+    assert json.loads((tmp_path / "weights" / "manifest.json").read_text())["data"]["patients"]
+
+
+def test_a_student_is_distilled_from_weights_that_the_configuration_names(config, whole):
+    distil = ("out=student", "recipe.steps=2", 'distil.teachers=["whole"]', "network.embedding=8")
+    train(config, overrides=distil, console=Console(quiet=True))
+
+    log = (config.parent / "student" / "training" / "log.jsonl").read_text().splitlines()
+    assert any("loss/teachers" in line for line in log)
+    manifest = json.loads((config.parent / "student" / "manifest.json").read_text())
+    assert manifest["recipe"]["distil"] == {"temperature": 2.0, "weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("recipe.batch=0", "recipe.batch"),
+        ("data.0.open=absent.jsonl", "data.0"),
+        ('distil.teachers=["absent"]', "weights or manifest cannot be read"),
+        ("recipe.batch=5", "differs in recipe.batch: delete it"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_reason(config, whole, capsys, override, said):
+    assert main(["train", str(config), "--set", "out=whole", "--set", override]) == 65
+
+    assert said in capsys.readouterr().err

@@ -13,7 +13,7 @@ from model.training.checkpoint import CheckpointError, State
 from model.training.config import Loss, Recipe, Training, TwinData
 from model.training.loop import TrainingError, look, optimiser_of, rate_of, step_of, steps_of
 from model.training.objective import answer_of, parts_of
-from model.training.scores import Checks, Score, auc, average_precisions, total, tuned
+from model.training.scores import Checks, Score, auc, average_precisions, total
 from model.values import Query
 
 TINY = Config(size=64, widths=(8, 8, 8, 8, 8), pyramid=8, embedding=8, buckets=64)
@@ -161,13 +161,3 @@ def test_the_score_weighs_sources_and_leaves_out_what_they_lack():
     assert total(scores, [3, 1], presence=0.0) == pytest.approx(0.5)
     assert total(scores, [3, 1], presence=0.5) == pytest.approx((1.5 * 0.5 + 1.5 * 0.9 + 0.5 * 0.7) / 3.5)
     assert total([], [], presence=0.0) == 0
-
-
-def test_thresholds_are_tuned_by_dice_on_what_is_drawn(state):
-    checks = [Checks("set", 1.0, (collate([item(), item(present=False), item(drawn=False)], TINY),))]
-
-    figures = tuned(state.network, checks)
-
-    assert 0 < figures["threshold"] < 1
-    assert 0 <= figures["dice"] <= 1
-    assert 0 < figures["presence_threshold"] < 1
