@@ -78,8 +78,8 @@ def _fitted(
     folder, recipe = training.run_folder, training.recipe
     checks = checks_of(sources, training.measures())
     steps = steps_of(recipe, sum(map(len, sources)))
-    named = {"name": training.name, "recipe": training.recipe_of()}
-    tracker = tracker_of(training.tracking, folder, after=state.step, **named)
+    said = training.recipe_of()
+    tracker = tracker_of(training.tracking, folder, after=state.step, name=training.name, recipe=said)
     teachers = None if training.distil is None else teachers_of(training.distil, next(network.parameters()).device)
     with _progress(console) as progress:
         bar = progress.add_task("training", total=steps, completed=state.step, loss=float("nan"))
