@@ -14,7 +14,7 @@ import re
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -31,15 +31,19 @@ from plugin.dicom.header import (
     UNREADABLE,
     description_of,
     image_ref_of,
+    integer,
+    is_own,
     radiographs_among,
     read_part10,
     text,
     tolerant,
 )
 from plugin.dicom.pixels import radiograph_of
+from plugin.dicom.stored import stored_result
 from plugin.dicomweb import web_client
-from plugin.endpoint import Endpoint
+from plugin.endpoint import Endpoint, session_of
 from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
+from plugin.ports import StoredResult
 from plugin.values import ImageDescription, ImageRef, Radiograph, StudyRef
 
 #: A file larger than this is not read: no radiograph is.
@@ -60,20 +64,35 @@ class Client(Protocol):
 
 
 class DicomwebArchive:
-    """An :class:`plugin.ports.ImageArchive` over any dicomweb-client client."""
+    """An :class:`plugin.ports.ImageArchive` over any dicomweb-client client.
 
-    def __init__(self, client: Client) -> None:
+    Parameters
+    ----------
+    remover : removes one instance for good; None: nothing is ever removed.
+    """
+
+    def __init__(self, client: Client, *, remover: Callable[[ImageRef], None] | None = None) -> None:
         self._client = client
+        self._remover = remover
 
     def describe(self, study: StudyRef) -> tuple[ImageDescription, ...]:
         """Every radiograph of the study, in the order of their SOP Instance UIDs."""
+        found = (description_of(dataset) for dataset in radiographs_among(self._metadata(study)))
+        return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
+
+    def results(self, study: StudyRef) -> tuple[StoredResult, ...]:
+        """Every instance of the study that Sightline wrote, in the order of their SOP Instance UIDs."""
+        with tolerant():
+            found = (stored_result(dataset) for dataset in self._metadata(study) if is_own(dataset))
+            return tuple(sorted(found, key=lambda result: result.image.sop_instance_uid))
+
+    def _metadata(self, study: StudyRef) -> tuple[Dataset, ...]:
         with answered(), tolerant():
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
             datasets = tuple(_from_json(instance) for instance in answer)
         if not datasets:
             raise InputError("The archive has no such study, or it holds no instances.")
-        found = (description_of(dataset) for dataset in radiographs_among(datasets))
-        return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
+        return datasets
 
     def read(self, image: ImageRef) -> Radiograph:
         """One image, decoded and windowed."""
@@ -92,13 +111,18 @@ class DicomwebArchive:
             if image_ref_of(dataset).study != study:
                 raise ConformanceError("An instance to be stored belongs to another study.")
         with answered(storing=True):
-            answer = self._client.store_instances(datasets, study_instance_uid=study.study_instance_uid)
-        failed = [text(item, "FailureReason") for item in answer.get("FailedSOPSequence") or ()]
-        # A7xx means out of resources (PS3.18 table I.2-2); anything else will not change by trying again.
-        if any(0xA700 <= int(reason or 0) <= 0xA7FF for reason in failed):
-            raise TransientError("The archive is out of resources; try again later.")
-        if failed:
-            raise ConformanceError(f"The archive refused {len(failed)} instance(s), reasons {', '.join(failed)}.")
+            try:
+                answer = self._client.store_instances(datasets, study_instance_uid=study.study_instance_uid)
+            except requests.HTTPError as error:
+                answer = _told_of_failures(error)
+        _check_stored(answer, datasets)
+
+    def remove(self, results: tuple[ImageRef, ...]) -> None:
+        """Remove rejected results for good, where the archive is set up for that."""
+        if self._remover is not None:
+            with answered():
+                for image in results:
+                    self._remover(image)
 
 
 def _from_json(instance: dict[str, Any]) -> Dataset:
@@ -112,6 +136,74 @@ def _from_json(instance: dict[str, Any]) -> Dataset:
     if not dataset:
         raise ValueError("not one element")
     return dataset
+
+
+#: Failure reasons (PS3.18 table I.2-2, PS3.4 B.2.3) in words.
+_REASONS: Final = {
+    0x0110: "processing failure",
+    0x0111: "there already",
+    0x0122: "SOP class not supported",
+    0x0124: "not permitted",
+    0xC122: "transfer syntax not supported",
+}
+_STORED_BEFORE: Final = 0x0111
+
+
+def _told_of_failures(error: requests.HTTPError) -> Dataset:
+    """The store response in an error answer, which says for each instance what failed (409; PS3.18 10.5.3.1).
+
+    Raises
+    ------
+    requests.HTTPError
+        If the answer tells no failure.
+    """
+    if error.response is None:
+        raise error
+    try:
+        answer = Dataset.from_json(error.response.json())
+    except (*UNREADABLE, requests.JSONDecodeError):
+        raise error from None
+    if not answer.get("FailedSOPSequence"):
+        raise error
+    return answer
+
+
+def _check_stored(answer: Dataset, sent: Sequence[Dataset]) -> None:
+    """Hold the store response against what was sent, whatever the status was.
+
+    Raises
+    ------
+    TransientError
+        If instances failed for a reason that may pass, or are not spoken of although others are.
+    InputError, ConformanceError
+        If an instance is refused for good.
+    """
+    told = {item.get("ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or ()}
+    failed = [item for item in answer.get("FailedSOPSequence") or () if _reason(item) != _STORED_BEFORE]
+    if failed:
+        raise _failure([_reason(item) for item in failed], [text(item, "ReferencedSOPClassUID") for item in failed])
+    others = [_reason(item) for item in answer.get("OtherFailuresSequence") or ()]
+    if others:
+        raise _failure(others, [])
+    told |= {item.get("ReferencedSOPInstanceUID") for item in answer.get("FailedSOPSequence") or ()}
+    forgotten = [dataset for dataset in sent if dataset.SOPInstanceUID not in told] if told else []
+    if forgotten:
+        raise TransientError(f"The archive said nothing about {len(forgotten)} of {len(sent)} instances; try again.")
+
+
+def _reason(failure: Dataset) -> int:
+    return integer(failure, "FailureReason")
+
+
+def _failure(reasons: list[int], classes: list[str]) -> SightlineError:
+    """What failed as an error: out of resources and processing failures may pass, anything else does not."""
+    named = ", ".join(sorted({_REASONS.get(reason, f"reason {reason:04X}") for reason in reasons}))
+    of = f" of SOP class {', '.join(sorted(set(classes)))}" if any(classes) else ""
+    if any(0xA700 <= reason <= 0xA7FF or reason in (0, 0x0110) for reason in reasons):
+        return TransientError(f"The archive did not store {len(reasons)} instance(s){of} ({named}); try again later.")
+    if set(reasons) == {0x0124}:
+        return InputError(f"The archive refused {len(reasons)} instance(s){of} ({named}); check the credentials.")
+    return ConformanceError(f"The archive refused {len(reasons)} instance(s){of} ({named}).")
 
 
 @contextmanager
@@ -347,16 +439,33 @@ def _radiograph_studies(index: FileIndex) -> tuple[StudyRef, ...]:
     return tuple(sorted({image.study for image in index.files if image.sop_class_uid in RADIOGRAPH_CLASSES}))
 
 
-def web_archive(endpoint: Endpoint) -> DicomwebArchive:
+def orthanc_remover(endpoint: Endpoint) -> Callable[[ImageRef], None]:
+    """Removes an instance by Orthanc's own REST interface at *endpoint*: its DICOMweb has no DELETE (405)."""
+    root, session = endpoint.url.rstrip("/"), session_of(endpoint)
+
+    def remove(image: ImageRef) -> None:
+        found = session.post(f"{root}/tools/lookup", data=image.sop_instance_uid, timeout=endpoint.timeout_s)
+        found.raise_for_status()
+        for resource in found.json():
+            if resource["Type"] == "Instance":
+                gone = session.delete(f"{root}/instances/{resource['ID']}", timeout=endpoint.timeout_s)
+                if gone.status_code != 404:
+                    gone.raise_for_status()
+
+    return remove
+
+
+def web_archive(endpoint: Endpoint, *, orthanc: Endpoint | None = None) -> DicomwebArchive:
     """An archive over DICOMweb.
 
     Parameters
     ----------
     endpoint : the service root, under which ``studies`` lies ("http://127.0.0.1:8042/dicom-web").
+    orthanc : Orthanc's own REST interface, by which rejected results are removed; None: they stay.
 
     Raises
     ------
     InputError
         If its address is not an HTTP address.
     """
-    return DicomwebArchive(web_client(endpoint))
+    return DicomwebArchive(web_client(endpoint), remover=orthanc_remover(orthanc) if orthanc else None)

@@ -22,5 +22,9 @@ class InputError(SightlineError):
     """The input cannot be used as it is; the message says what was wrong, what was expected and what to do."""
 
 
+class WithdrawnError(InputError):
+    """The report was withdrawn: nothing may be shown of it, and what was written about it is taken back."""
+
+
 class ConformanceError(SightlineError):
     """We were about to write, or wrote, something that is not valid: a defect of Sightline; please report it."""

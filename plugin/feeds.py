@@ -11,7 +11,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from plugin.archive import answered
-from plugin.dicom.instance import MANUFACTURER
+from plugin.dicom.header import MANUFACTURER
 from plugin.dicomweb import search_studies, value_of, values_of, web_client
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import TransientError

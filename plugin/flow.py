@@ -8,18 +8,23 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from model.values import Fault, Suitability
+from model.values import Fault, ModelCard, Suitability
+from plugin import __version__
 from plugin.dicom.instance import WrittenInstance
-from plugin.dicom.seg import segmentations
+from plugin.dicom.rejection import Reason, rejection
+from plugin.dicom.secondary import heatmaps, pictures
+from plugin.dicom.seg import segmentation_uid, segmentations
 from plugin.dicom.sr import report as structured_report
-from plugin.errors import InputError
+from plugin.dicom.sr import report_uid
+from plugin.errors import InputError, WithdrawnError
 from plugin.fhir.writing import bundle_of
 from plugin.matching import match, report_about
 from plugin.page.evidence import evidence_json, evidence_page
 from plugin.pipeline import ground_report
-from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StudyIdentity
+from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StoredResult, StudyIdentity
 from plugin.results import ResultFile, ResultFolder
 from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, StudyRef
+from plugin.versions import reports_before, series_before, standing, superseded
 from plugin.views import choose_images
 
 
@@ -31,6 +36,7 @@ class Tools:
     ----------
     clock : asked for the time stamp of results only when neither report nor images carry a time.
     correct_orientation : whether a film that lies on its side or upside down is grounded as if it were upright.
+    pictures, heatmaps : write these Secondary Captures, too.
     """
 
     read_report: ReportReader
@@ -40,6 +46,8 @@ class Tools:
     settings_sha256: str
     clock: Callable[[], datetime]
     correct_orientation: bool = False
+    pictures: bool = False
+    heatmaps: bool = False
 
     def corrects(self, seen: Suitability) -> bool:
         """Whether what stands against grounding is mended by turning the image."""
@@ -52,7 +60,7 @@ class Outputs:
 
     Parameters
     ----------
-    instances : SEGs, then the SR.
+    instances : SEGs, then the SR, then pictures and heatmaps where wanted.
     bundle : FHIR transaction Bundle, JSON.
     document : the evidence as JSON.
     page : the evidence page, HTML.
@@ -86,18 +94,63 @@ class Edges:
 def process(study: StudyRef, *, edges: Edges, tools: Tools, page_url: str | None) -> tuple[Evidence, tuple[Path, ...]]:
     """The whole way of one study: what the service does for each job. Doing it twice changes nothing.
 
-    The page comes last: whoever sees it can rely on the rest being stored.
+    Results of an earlier version of the report, of another model or of other settings are rejected once the new ones
+    are stored; those of a withdrawn report are rejected, too. The page comes last: whoever sees it can rely on the rest
+    being stored.
+
+    Raises
+    ------
+    WithdrawnError
+        If the report was withdrawn; its results are no longer shown.
+    SightlineError
+        As the steps do; what was written before stays, and is written alike by the next try.
+    """
+    try:
+        evidence = ground_found(edges.archive, edges.reports, study, tools=tools)
+    except WithdrawnError:
+        withdraw(study, edges=edges, tools=tools)
+        raise
+    stored = edges.archive.results(study)
+    outputs = outputs_of(
+        evidence, page_url=page_url, stored=stored, with_pictures=tools.pictures, with_heatmaps=tools.heatmaps
+    )
+    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
+    replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
+    reject(
+        replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
+    )
+    edges.reports.write(outputs.bundle)
+    return evidence, edges.results.write(study, outputs.files)
+
+
+def withdraw(study: StudyRef, *, edges: Edges, tools: Tools) -> None:
+    """Take back every result of *study*: rejected in the archive, no longer among the results that pages show.
 
     Raises
     ------
     SightlineError
-        As the steps do; what was written before stays, and is written alike by the next try.
+        As archive and results do; a second try takes back what is left.
     """
-    evidence = ground_found(edges.archive, edges.reports, study, tools=tools)
-    outputs = outputs_of(evidence, page_url=page_url)
-    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
-    edges.reports.write(outputs.bundle)
-    return evidence, edges.results.write(study, outputs.files)
+    left = standing(edges.archive.results(study))
+    reject(left, Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=tools.clock())
+    edges.results.withdraw(study)
+
+
+def reject(
+    results: tuple[StoredResult, ...], reason: Reason, *, archive: ImageArchive, model: ModelCard, now: datetime
+) -> None:
+    """Store a rejection note about *results*, if there are any, and let the archive remove them where it is to.
+
+    Raises
+    ------
+    SightlineError
+        As the archive does.
+    """
+    if not results:
+        return
+    note = rejection(results, reason, model=model, software_version=__version__, created=now)
+    archive.store(results[0].image.study, (note.content,))
+    archive.remove(tuple(result.image for result in results))
 
 
 def ground_given(
@@ -160,21 +213,38 @@ def identity_of(study: StudyRef, descriptions: tuple[ImageDescription, ...]) -> 
     return StudyIdentity(study, accessions[0] if len(accessions) == 1 else "", next(iter(patients), None))
 
 
-def outputs_of(evidence: Evidence, *, page_url: str | None = None) -> Outputs:
+def outputs_of(
+    evidence: Evidence,
+    *,
+    page_url: str | None = None,
+    stored: tuple[StoredResult, ...] = (),
+    with_pictures: bool = False,
+    with_heatmaps: bool = False,
+) -> Outputs:
     """Everything to write for *evidence*; pure, and the same bytes every time.
+
+    Parameters
+    ----------
+    stored : what the archive holds of Sightline's results already: the new ones name those that they replace.
 
     Raises
     ------
     ConformanceError
         If what we built is not valid.
     """
-    segmented = segmentations(evidence)
-    structured = structured_report(evidence, segmented)
-    instances = (*segmented, *((structured,) if structured else ()))
+    images = (image.ref for image in evidence.images)
+    before = {image: series_before(stored, segmentation_uid(evidence, image), image) for image in images}
+    segmented = segmentations(evidence, follows=before)
+    structured = structured_report(evidence, segmented, follows=reports_before(stored, report_uid(evidence)))
+    listed = (
+        *segmented,
+        *((structured,) if structured else ()),
+        *(pictures(evidence) if with_pictures else ()),
+    )
     page = evidence_page(evidence)
     return Outputs(
-        instances=instances,
-        bundle=bundle_of(evidence, page_url=page_url, instances=instances, page=page.encode()),
+        instances=(*listed, *(heatmaps(evidence) if with_heatmaps else ())),
+        bundle=bundle_of(evidence, page_url=page_url, instances=listed, page=page.encode()),
         document=evidence_json(evidence),
         page=page,
     )

@@ -17,6 +17,27 @@ from nlp.phrases import Reading
 from plugin.values import ImageDescription, ImageRef, PatientRef, Radiograph, Report, ReportRef, StudyRef
 
 
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """One instance that Sightline wrote earlier, as the archive holds it.
+
+    Parameters
+    ----------
+    header : patient, study and identity of the instance as a DICOM file, without content.
+    source_uids : of a Segmentation, the SOP instance UIDs of the images it is about.
+    follows : of a report, the reports it replaced (Predecessor Documents Sequence).
+    follows_series : of a Segmentation, the series of those it replaced (Related Series Sequence).
+    rejects : of a rejection note, the SOP instance UIDs of the instances it rejects.
+    """
+
+    image: ImageRef
+    header: bytes
+    source_uids: tuple[str, ...] = ()
+    follows: tuple[ImageRef, ...] = ()
+    follows_series: tuple[str, ...] = ()
+    rejects: tuple[str, ...] = ()
+
+
 class ImageArchive(Protocol):
     """Where studies come from and results go to: a folder of DICOM files or any DICOMweb server."""
 
@@ -42,6 +63,17 @@ class ImageArchive(Protocol):
             If the archive does not answer.
         """
 
+    def results(self, study: StudyRef) -> tuple[StoredResult, ...]:
+        """Every instance of the study that Sightline wrote, rejected ones and rejection notes too, in a stable order.
+
+        Raises
+        ------
+        InputError
+            If the archive has no such study.
+        TransientError
+            If the archive does not answer.
+        """
+
     def store(self, study: StudyRef, instances: tuple[bytes, ...]) -> None:
         """Store DICOM Part 10 *instances*; one already stored counts as stored.
 
@@ -53,6 +85,17 @@ class ImageArchive(Protocol):
             If the archive refuses an instance for good.
         InputError
             If nothing may be stored there: missing credentials, or a folder that is only read.
+        """
+
+    def remove(self, results: tuple[ImageRef, ...]) -> None:
+        """Remove rejected *results* for good, where the archive is set up for that; else leave them as they are.
+
+        Raises
+        ------
+        TransientError
+            If the archive does not answer.
+        InputError
+            If it does not permit it.
         """
 
 

@@ -132,6 +132,19 @@ class ResultFolder:
         except FileNotFoundError:
             return None
 
+    def withdraw(self, study: StudyRef) -> None:
+        """Show no results of *study* any more; what was written stays on the disk.
+
+        Raises
+        ------
+        TransientError
+            If the disk refuses.
+        """
+        try:
+            (self.path / study.study_instance_uid / "newest").unlink(missing_ok=True)
+        except OSError as error:
+            raise TransientError("The results cannot be withdrawn; is the disk read-only?") from error
+
     def studies(self) -> tuple[StudyRef, ...]:
         """Every study with results, in the order of their UIDs."""
         return tuple(StudyRef(newest.parent.name) for newest in sorted(self.path.glob("*/newest")))

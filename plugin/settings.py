@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     watch_days: int = Field(default=7, ge=1, description="Days of study dates that every look goes over again.")
     watch_backlog: bool = Field(default=False, description="Whether the first look takes what the archive holds too.")
     event_secret: SecretStr | None = Field(default=None, description="Shared with the archive's script; signs events.")
+    remove_rejected: bool = Field(default=False, description="Remove rejected results from Orthanc for good.")
+    write_pictures: bool = Field(default=False, description="Also write pictures with the regions and phrases drawn.")
+    write_heatmaps: bool = Field(default=False, description="Also write the graded heatmaps.")
     fhir_url: str | None = Field(default=None, description="FHIR R4 base URL; unset: reports_dir.")
     fhir_token: SecretStr | None = Field(default=None, description="Bearer token for the FHIR server.")
     reports_dir: Path = Field(
@@ -181,7 +184,8 @@ class Settings(BaseSettings):
     @property
     def results_sha256(self) -> str:
         """Hash of the settings that change what is found and written; part of the identity of every result."""
-        names = ("max_frontals", "site_model", "engine", "correct_orientation", "operating_point")
+        found = ("max_frontals", "site_model", "engine", "correct_orientation", "operating_point")
+        names = (*found, "write_pictures", "write_heatmaps")
         return sha256_hex(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from plugin.doctor import Finding, archive, reports
+from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.flow import Edges, Tools, identity_of, process
 from plugin.identity import derived_id
@@ -91,6 +92,8 @@ def make_tools(settings: Settings) -> Tools:
         correct_orientation=settings.correct_orientation,
         settings_sha256=settings.results_sha256,
         clock=lambda: datetime.now(UTC),
+        pictures=settings.write_pictures,
+        heatmaps=settings.write_heatmaps,
     )
 
 
@@ -106,7 +109,16 @@ def make_archive(settings: Settings) -> ImageArchive:
     if settings.archive_url is None:
         settings.archive_dir.mkdir(parents=True, exist_ok=True)
         return folder_archive((settings.archive_dir,), store_in=settings.archive_dir)
-    return web_archive(archive_endpoint(settings, settings.archive_url))
+    endpoint = archive_endpoint(settings, settings.archive_url)
+    return web_archive(endpoint, orthanc=_remover(settings))
+
+
+def _remover(settings: Settings) -> Endpoint | None:
+    if not settings.remove_rejected:
+        return None
+    if settings.orthanc_url is None:
+        raise InputError("SIGHTLINE_REMOVE_REJECTED needs Orthanc's own address: set SIGHTLINE_ORTHANC_URL, too")
+    return archive_endpoint(settings, settings.orthanc_url)
 
 
 def make_reports(settings: Settings) -> ReportStore:

@@ -136,6 +136,7 @@ def source_of(cell: Cell, *, number: int = 1) -> bytes:
         number=number,
         **NAMES[cell.name],  # type: ignore[arg-type]
     )
+    header.ViewPosition = "PA" if number == 1 else "AP"  # a second PA would count as a repeat of the first
     _add_pixels(header, shown, bits=cell.bits)
     return _ENCODERS[cell.syntax](header)
 

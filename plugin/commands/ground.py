@@ -9,7 +9,7 @@ from rich.console import Console
 
 from plugin.archive import folder_archive, sole_study_in
 from plugin.fhir.reading import report_from_file
-from plugin.flow import ground_given, outputs_of
+from plugin.flow import Tools, ground_given, outputs_of
 from plugin.results import write_results
 from plugin.settings import load_settings
 from plugin.table import print_evidence
@@ -28,11 +28,12 @@ def run(*, paths: tuple[Path, ...], report_file: Path, out: Path, now: datetime 
         tools = make_tools(load_settings())
     with console.status("Grounding"):
         evidence = ground_given(archive, study, reports, tools=tools, now=now)
-        write_and_print(evidence, out, console=console)
+        write_and_print(evidence, out, tools=tools, console=console)
     return 0
 
 
-def write_and_print(evidence: Evidence, out: Path, *, console: Console) -> None:
+def write_and_print(evidence: Evidence, out: Path, *, tools: Tools, console: Console) -> None:
     """Write the results of *evidence* into *out*, all or nothing, and say what was found."""
-    written = write_results(out, outputs_of(evidence).files)
+    outputs = outputs_of(evidence, with_pictures=tools.pictures, with_heatmaps=tools.heatmaps)
+    written = write_results(out, outputs.files)
     print_evidence(evidence, written, console=console)

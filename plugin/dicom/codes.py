@@ -7,7 +7,7 @@ import re
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from nlp.phrases import Assertion, Change, Concept, Laterality, Phrase, Severity
+from nlp.phrases import Assertion, Change, Concept, Laterality, Phrase, Section, Severity
 
 LATERALITY = {
     Laterality.LEFT: Code("7771000", "SCT", "Left"),
@@ -35,6 +35,16 @@ CHANGE = {
     Change.DECREASED: Code("1250004", "SCT", "Decreased"),
     Change.UNCHANGED: Code("260388006", "SCT", "No change"),
     Change.RESOLVED: Code("413322009", "SCT", "Problem resolved"),
+}
+SOURCE = Code("260753009", "SCT", "Source")
+# Where in the report the phrase stands, as headings of diagnostic imaging reports (PS3.16 CID 7001).
+SECTION = {
+    Section.INDICATION: codes.DCM.IndicationsForProcedure,
+    Section.TECHNIQUE: codes.DCM.CurrentProcedureDescriptions,
+    Section.COMPARISON: codes.DCM.PriorProcedureDescriptions,
+    Section.FINDINGS: codes.DCM.Findings,
+    Section.IMPRESSION: codes.DCM.Impressions,
+    Section.ADDENDUM: codes.DCM.Addendum,
 }
 THORAX = Code("816094009", "SCT", "Thorax")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -83,10 +93,11 @@ def site(phrase: Phrase) -> Code | None:
 
 
 def evaluations(phrase: Phrase) -> tuple[tuple[Code, Code], ...]:
-    """(name, value) of what the report says about the finding: presence, severity, change."""
+    """(name, value) of what the report says about the finding: presence, severity, change, section."""
     pairs = [
         (FINDING_CONTEXT, ASSERTION.get(phrase.assertion)),
         (SEVERITY_NAME, SEVERITY[phrase.severity] if phrase.severity else None),
         (CHANGE_NAME, CHANGE[phrase.change] if phrase.change else None),
+        (SOURCE, SECTION.get(phrase.section)),
     ]
     return tuple((name, value) for name, value in pairs if value is not None)

@@ -67,6 +67,10 @@ UNREADABLE: Final = (
 #: A deflated data set that grows beyond this is refused: no radiograph does.
 MAX_INFLATED_BYTES: Final = 256 * 1024 * 1024
 
+#: General Equipment of everything that Sightline writes about a study (PS3.3 C.7.5.1).
+MANUFACTURER: Final = "Sightline"
+MODEL_NAME: Final = "Sightline phrase grounding"
+
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 # ViewPosition defined terms (PS3.3 C.8.7.1.1.1, C.8.11.5) and what vendors write there.
@@ -251,12 +255,17 @@ def patient_of(dataset: Dataset) -> PatientRef | None:
     return PatientRef(patient_id, issuer) if patient_id else None
 
 
+def is_own(dataset: Dataset) -> bool:
+    """Whether Sightline wrote the instance as a result."""
+    return (text(dataset, "Manufacturer"), text(dataset, "ManufacturerModelName")) == (MANUFACTURER, MODEL_NAME)
+
+
 def is_radiograph(dataset: Dataset) -> bool:
     """Whether the instance can be a radiograph at all: CR, DX, or a secondary capture (:func:`radiographs_among`).
 
-    Everything else (SEG, SR, KO, PR, encapsulated documents, tomography) is not, our own objects included.
+    Everything else (SEG, SR, KO, PR, encapsulated documents, tomography) is not, nor is what Sightline wrote.
     """
-    return text(dataset, "SOPClassUID") in RADIOGRAPH_CLASSES
+    return text(dataset, "SOPClassUID") in RADIOGRAPH_CLASSES and not is_own(dataset)
 
 
 def radiographs_among(datasets: tuple[Dataset, ...]) -> tuple[Dataset, ...]:

@@ -5,24 +5,26 @@ Nothing here reads a clock or draws a random number: the same evidence gives the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from typing import Any
 
 from highdicom import SOPClass
+from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom import Dataset, config, dcmread, dcmwrite
 from pydicom.multival import MultiValue
-from pydicom.uid import UID
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import validate_value
 
-from plugin.dicom.header import read_part10, tolerant
+from model.values import ModelCard
+from plugin.dicom.header import MANUFACTURER, MODEL_NAME, read_part10, text, tolerant
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
-from plugin.values import Provenance, Radiograph
+from plugin.values import ImageRef, Radiograph
 
-MANUFACTURER = "Sightline"
-MODEL_NAME = "Sightline phrase grounding"
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("implementation", "sightline"))
 IMPLEMENTATION_VERSION_NAME = "SIGHTLINE"  # PS3.10 7.1: SH, at most 16 characters
 UTF_8 = "ISO_IR 192"
@@ -39,6 +41,8 @@ _IDENTITY = (
     "StudyTime",
     "ReferringPhysicianName",
 )
+# Transfer syntaxes that lose something whatever the header says, and their defined terms (PS3.3 C.7.6.1.1.5.1).
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 # Where foreign headers are often wrong; a value that breaks its own representation is not copied.
 _CHECKED_VRS = ("AS", "CS", "DA", "DS", "DT", "IS", "TM")
 
@@ -63,15 +67,27 @@ class WrittenInstance:
 
 
 def source_dataset(radiograph: Radiograph) -> Dataset:
-    """The header of *radiograph* with its text as Unicode and every identifying attribute present.
+    """The header of *radiograph*, see :func:`administrative`.
 
     Raises
     ------
     ConformanceError
         If header and pixels disagree about the size of the image.
     """
+    source = administrative(radiograph.header)
+    method = _LOSSY.get(source.file_meta.get("TransferSyntaxUID", ""))
+    if method and source.get("LossyImageCompression") != "01":
+        source.LossyImageCompression, source.LossyImageCompressionMethod = "01", method
+    size = (source.get("Rows"), source.get("Columns"))
+    if size != radiograph.pixels.shape:
+        raise ConformanceError(f"the header says {size} rows and columns, the pixels are {radiograph.pixels.shape}")
+    return source
+
+
+def administrative(header: bytes) -> Dataset:
+    """A header (DICOM file) with its text as Unicode and every identifying attribute present, possibly empty."""
     with tolerant():
-        source = read_part10(radiograph.header, header_only=True)
+        source = read_part10(header, header_only=True)
         _forget_character_sets(source)
         source.SpecificCharacterSet = UTF_8
         for keyword in _IDENTITY:
@@ -82,9 +98,6 @@ def source_dataset(radiograph: Radiograph) -> Dataset:
                 element.value = None
     if source.PatientSex not in ("M", "F", "O"):
         source.PatientSex = None
-    size = (source.get("Rows"), source.get("Columns"))
-    if size != radiograph.pixels.shape:
-        raise ConformanceError(f"the header says {size} rows and columns, the pixels are {radiograph.pixels.shape}")
     return source
 
 
@@ -115,20 +128,35 @@ def without_name(source: Dataset) -> Dataset:
     return nameless
 
 
-def equipment(provenance: Provenance) -> dict[str, Any]:
+def equipment(model: ModelCard, *, software_version: str) -> dict[str, Any]:
     """The General Equipment module (PS3.3 C.7.5.1) as highdicom's keyword arguments."""
-    model = provenance.model
     return {
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MODEL_NAME,
         "device_serial_number": model.weights_sha256[:16],
-        "software_versions": f"{provenance.software_version} ({model.name} {model.version})"[:64],
+        "software_versions": f"{software_version} ({model.name} {model.version})"[:64],
     }
 
 
-def device_uid(provenance: Provenance) -> str:
-    """The UID of the observer: this software with these weights."""
-    return derived_uid("device", provenance.software_version, provenance.model.weights_sha256)
+def reference_to(image: ImageRef) -> Dataset:
+    """What a reference to *image* says of it."""
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = image.sop_class_uid, image.sop_instance_uid
+    dataset.StudyInstanceUID = image.study.study_instance_uid
+    dataset.SeriesInstanceUID = image.series_instance_uid
+    return dataset
+
+
+def observer(model: ModelCard, *, software_version: str) -> ObserverContext:
+    """TID 1004: this software with these weights, as the observer of a document."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=derived_uid("device", software_version, model.weights_sha256),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=model.weights_sha256,
+    )
+    return ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
 
 
 def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_name: str) -> WrittenInstance:
@@ -136,6 +164,7 @@ def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_nam
     instance.copy_patient_and_study_information(source)
     instance.ReferringPhysicianName = source.ReferringPhysicianName
     instance.SpecificCharacterSet = UTF_8
+    created = _in_zone(instance, source, created)
     for moment in ("InstanceCreation", "Content", "Series"):
         setattr(instance, f"{moment}Date", created.strftime("%Y%m%d"))
         setattr(instance, f"{moment}Time", created.strftime("%H%M%S"))
@@ -158,3 +187,12 @@ def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_nam
 def series_of(content: bytes) -> str:
     """The Series Instance UID of a DICOM file that Sightline wrote."""
     return str(dcmread(BytesIO(content), specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+
+
+def _in_zone(instance: Dataset, source: Dataset, created: datetime) -> datetime:
+    """*created* in the zone that the source states for its times, which *instance* then states too (PS3.3 C.12.1.1)."""
+    offset = text(source, "TimezoneOffsetFromUTC")
+    if not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", offset):
+        return created
+    instance.TimezoneOffsetFromUTC = offset
+    return created.astimezone(datetime.strptime(offset, "%z").tzinfo) if created.tzinfo else created

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import cycle
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from pydicom import Dataset
 
 from nlp.phrases import Phrase
 from plugin.dicom import codes
-from plugin.dicom.instance import MANUFACTURER, WrittenInstance, equipment, finished, source_dataset, without_name
+from plugin.dicom.header import MANUFACTURER
+from plugin.dicom.instance import WrittenInstance, equipment, finished, source_dataset, without_name
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
 from plugin.values import Evidence, GroundedPhrase, ImageRef, Provenance, Radiograph
@@ -38,10 +40,21 @@ PALETTE = (
 Mask = npt.NDArray[np.bool_]
 
 
-def segmentations(evidence: Evidence) -> tuple[WrittenInstance, ...]:
+def segmentation_uid(evidence: Evidence, image: ImageRef) -> str:
+    """The SOP instance UID of the Segmentation of *image*."""
+    return derived_uid("segmentation", *evidence.key, image.sop_instance_uid)
+
+
+def segmentations(
+    evidence: Evidence, *, follows: Mapping[ImageRef, tuple[str, ...]] = MappingProxyType({})
+) -> tuple[WrittenInstance, ...]:
     """One BINARY Segmentation for each grounded image that shows a region, in the order of ``evidence.images``.
 
     Rows and columns are the source's; frame *n* is segment *n*; segments may overlap.
+
+    Parameters
+    ----------
+    follows : for an image, the series of the Segmentations that its own replaces.
 
     Raises
     ------
@@ -52,7 +65,8 @@ def segmentations(evidence: Evidence) -> tuple[WrittenInstance, ...]:
     for number, radiograph in enumerate(evidence.images, start=1):
         lit = _lit(evidence, radiograph)
         if lit:
-            written.append(_segmentation(evidence, radiograph, lit=lit, number=number))
+            earlier = follows.get(radiograph.ref, ())
+            written.append(_segmentation(evidence, radiograph, lit=lit, number=number, follows=earlier))
     return tuple(written)
 
 
@@ -63,6 +77,14 @@ def label(text: str) -> str:
         return line
     cut = _first_bytes(line, LABEL_LIMIT - 3)
     return (cut.rpartition(" ")[0] or cut).rstrip(" ,;:") + "..."
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    """Red, green, blue of segment *number*, from 1: the palette, then paler, then palest; 21 in all, then again."""
+    rounds, at = divmod(number - 1, len(PALETTE))
+    white = (0.0, 0.4, 0.7)[rounds % 3]
+    red, green, blue = (round(value + (255 - value) * white) for value in PALETTE[at])
+    return red, green, blue
 
 
 def _first_bytes(text: str, limit: int) -> str:
@@ -87,41 +109,44 @@ def _lit(evidence: Evidence, radiograph: Radiograph) -> tuple[tuple[GroundedPhra
 
 
 def _segmentation(
-    evidence: Evidence, radiograph: Radiograph, *, lit: tuple[tuple[GroundedPhrase, Mask], ...], number: int
+    evidence: Evidence,
+    radiograph: Radiograph,
+    *,
+    lit: tuple[tuple[GroundedPhrase, Mask], ...],
+    number: int,
+    follows: tuple[str, ...],
 ) -> WrittenInstance:
     source = source_dataset(radiograph)
     key = (*evidence.key, radiograph.ref.sop_instance_uid)
-    colours = (CIELabColor.from_rgb(*colour) for colour in cycle(PALETTE))
     instance = Segmentation(
         source_images=[without_name(source)],
         pixel_array=np.stack([mask for _, mask in lit], axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _description(phrase, at, colour=colour, provenance=evidence.provenance)
-            for at, ((phrase, _), colour) in enumerate(zip(lit, colours, strict=False), start=1)
+            _description(phrase, at, provenance=evidence.provenance) for at, (phrase, _) in enumerate(lit, start=1)
         ],
         # An own series for each image: one series has one Frame of Reference (PS3.3 C.7.4.1).
         series_instance_uid=derived_uid("segmentation-series", *key),
         series_number=SERIES_NUMBER + number - 1,
-        sop_instance_uid=derived_uid("segmentation", *key),
+        sop_instance_uid=segmentation_uid(evidence, radiograph.ref),
         instance_number=1,
         content_label="REPORT_REGIONS",
         content_description="Regions that the phrases of the report speak of",
         series_description="Sightline: regions of the report's phrases",
         omit_empty_frames=False,
-        **equipment(evidence.provenance),
+        **equipment(evidence.provenance.model, software_version=evidence.provenance.software_version),
     )
     _derive_dimension_uid(instance, derived_uid("dimension-organization", *key))
+    instance.BurnedInAnnotation = "NO"
     _add_planes(instance, radiograph)
+    _add_related(instance, follows)
     _check(instance, radiograph, lit=lit)
     name = "seg.dcm" if len(evidence.images) == 1 else f"seg-{number}.dcm"
     written = finished(instance, source=source, created=evidence.provenance.created, file_name=name)
     return replace(written, segments=tuple(phrase.tracking_uid for phrase, _ in lit))
 
 
-def _description(
-    phrase: GroundedPhrase, number: int, *, colour: CIELabColor, provenance: Provenance
-) -> SegmentDescription:
+def _description(phrase: GroundedPhrase, number: int, *, provenance: Provenance) -> SegmentDescription:
     said = phrase.phrase
     region = codes.site(said)
     segment = SegmentDescription(
@@ -134,7 +159,7 @@ def _description(
         tracking_uid=phrase.tracking_uid,
         tracking_id=phrase.tracking_id,
         anatomic_regions=None if region is None else [region],
-        display_color=colour,
+        display_color=CIELabColor.from_rgb(*colour(number)),
     )
     segment.SegmentDescription = _first_bytes(said.text, DESCRIPTION_LIMIT)
     _add_laterality(segment, said)
@@ -172,6 +197,22 @@ def _add_planes(instance: Segmentation, radiograph: Radiograph) -> None:
     shared.PlaneOrientationSequence = PlaneOrientationSequence(
         coordinate_system="PATIENT", image_orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     )
+
+
+def _add_related(instance: Segmentation, follows: tuple[str, ...]) -> None:
+    """The replaced Segmentations by their series (PS3.3 C.7.3.1).
+
+    A reference to the instances would need a second item of Referenced Series Sequence, with which OHIF 3.13.2 no
+    longer finds the source image.
+    """
+    related = []
+    for series_instance_uid in follows:
+        item = Dataset()
+        item.StudyInstanceUID, item.SeriesInstanceUID = instance.StudyInstanceUID, series_instance_uid
+        item.PurposeOfReferenceCodeSequence = []
+        related.append(item)
+    if related:
+        instance.RelatedSeriesSequence = related
 
 
 def _check(instance: Segmentation, radiograph: Radiograph, *, lit: tuple[tuple[GroundedPhrase, Mask], ...]) -> None:

@@ -21,22 +21,20 @@ from model.values import Region, State
 from nlp.phrases import Assertion
 from plugin.dicom import codes
 from plugin.dicom.instance import (
-    MANUFACTURER,
-    MODEL_NAME,
     WrittenInstance,
-    device_uid,
     equipment,
     finished,
+    observer,
+    reference_to,
     source_dataset,
     without_name,
 )
 from plugin.identity import derived_uid
-from plugin.values import Evidence, GroundedPhrase, ImageDescription, ImageRef, Placement, Provenance
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance
 
 SERIES_NUMBER = 9101
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-SOURCE = Code("260753009", "SCT", "Source")
 SOURCE_REPORT = Code("128225", "DCM", "Source report")
 PERCENT = Code("%", "UCUM", "Percent")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -61,10 +59,21 @@ class Frame(NamedTuple):
 Frames = Mapping[tuple[str, str], Frame]
 
 
-def report(evidence: Evidence, segmentations: tuple[WrittenInstance, ...]) -> WrittenInstance | None:
+def report_uid(evidence: Evidence) -> str:
+    """The SOP instance UID of the report on *evidence*."""
+    return derived_uid("report", *evidence.key)
+
+
+def report(
+    evidence: Evidence, segmentations: tuple[WrittenInstance, ...], *, follows: tuple[ImageRef, ...] = ()
+) -> WrittenInstance | None:
     """The Comprehensive SR of *evidence* that refers to *segmentations*; None when the report has no phrase.
 
     The key finding comes first: lit phrases by probability, then asserted ones that are not lit, then the denied.
+
+    Parameters
+    ----------
+    follows : the reports that this one replaces: its Predecessor Documents (PS3.3 C.17.2).
 
     Raises
     ------
@@ -77,15 +86,20 @@ def report(evidence: Evidence, segmentations: tuple[WrittenInstance, ...]) -> Wr
     segments = [dcmread(BytesIO(written.content), stop_before_pixels=True) for written in segmentations]
     frames = _frames(segments)
     instance = hd.ComprehensiveSR(
-        evidence=[*map(without_name, sources), *segments, *map(_reference, evidence.references)],
+        evidence=[
+            *map(without_name, sources),
+            *segments,
+            *(reference_to(other.image) for other in evidence.references),
+        ],
         content=_content(evidence, frames),
         series_instance_uid=derived_uid("report-series", *evidence.key),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("report", *evidence.key),
+        sop_instance_uid=report_uid(evidence),
         instance_number=1,
         is_complete=True,
+        previous_versions=[reference_to(earlier) for earlier in follows] or None,
         series_description="Sightline: phrases of the report and their regions",
-        **equipment(evidence.provenance),
+        **equipment(evidence.provenance.model, software_version=evidence.provenance.software_version),
     )
     return finished(instance, source=sources[0], created=evidence.provenance.created, file_name="sr.dcm")
 
@@ -106,7 +120,7 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
     root.ContentSequence = hd.ContentSequence(
         [
             *hd.LanguageOfContentItemAndDescendants(_language(evidence.language)),
-            *_observer(evidence.provenance),
+            *hd.ObservationContext(observer_device_context=_device(evidence.provenance)),
             hd.CodeContentItem(
                 name=dicom.DCM.ProcedureReported,
                 value=IMAGING_PROCEDURE,
@@ -121,16 +135,8 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
     return root
 
 
-def _observer(provenance: Provenance) -> hd.ObservationContext:
-    device = hd.DeviceObserverIdentifyingAttributes(
-        uid=device_uid(provenance),
-        name=MANUFACTURER,
-        manufacturer_name=MANUFACTURER,
-        model_name=MODEL_NAME,
-        serial_number=provenance.model.weights_sha256,
-    )
-    observer = hd.ObserverContext(observer_type=dicom.DCM.Device, observer_identifying_attributes=device)
-    return hd.ObservationContext(observer_device_context=observer)
+def _device(provenance: Provenance) -> hd.ObserverContext:
+    return observer(provenance.model, software_version=provenance.software_version)
 
 
 def _identify(evidence: Evidence) -> str:
@@ -161,7 +167,7 @@ def _image_library(evidence: Evidence) -> hd.ContainerContentItem:
 
 def _entry(image: ImageRef, rows: int, columns: int) -> hd.ImageContentItem:
     entry = hd.ImageContentItem(
-        name=SOURCE,
+        name=codes.SOURCE,
         referenced_sop_class_uid=image.sop_class_uid,
         referenced_sop_instance_uid=image.sop_instance_uid,
         relationship_type=Relationship.CONTAINS,
@@ -175,16 +181,6 @@ def _entry(image: ImageRef, rows: int, columns: int) -> hd.ImageContentItem:
             ]
         )
     return entry
-
-
-def _reference(description: ImageDescription) -> Dataset:
-    image = description.image
-    dataset = Dataset()
-    dataset.SOPClassUID = image.sop_class_uid
-    dataset.SOPInstanceUID = image.sop_instance_uid
-    dataset.StudyInstanceUID = image.study.study_instance_uid
-    dataset.SeriesInstanceUID = image.series_instance_uid
-    return dataset
 
 
 # One phrase

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from plugin.errors import InputError
+from plugin.errors import InputError, WithdrawnError
 from plugin.fhir.resource import (
     MAX_BYTES,
     Element,
@@ -102,12 +102,16 @@ def report_of(report: Element, resources: Resources) -> Report:
 
     Raises
     ------
+    WithdrawnError
+        If it was withdrawn (cancelled, entered-in-error).
     InputError
-        If it was withdrawn (cancelled, entered-in-error) or has no usable text.
+        If it has no usable text.
     """
     status = status_of(report)
     if status in (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR):
-        raise InputError(f"the report was withdrawn (its status is {status}), so it is not used: give the current one")
+        raise WithdrawnError(
+            f"the report was withdrawn (its status is {status}), so it is not used: give the current one"
+        )
     found = text_of_report(report, resources)
     who = identity_of(report, resources)
     subject = report.child("subject")

@@ -6,11 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from builders import STUDY, chest, part10
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
 
@@ -253,14 +255,108 @@ def test_a_server_that_refuses_to_store(serving: Callable[..., str], status: int
         web_archive(Endpoint(serving(status))).store(HERE, (part10(chest()),))
 
 
-@pytest.mark.parametrize(("reason", "kind"), [(0xA700, TransientError), (0x0110, ConformanceError)])
-def test_an_instance_that_failed_within_an_accepted_answer(
-    serving: Callable[..., str], reason: int, kind: type[SightlineError]
-) -> None:
-    failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
+def failure(reason: int, uid: str = "1.2.9") -> dict[str, Any]:
+    """An item of FailedSOPSequence in DICOM JSON."""
+    return {
+        "00081150": {"vr": "UI", "Value": [SegmentationStorage]},
+        "00081155": {"vr": "UI", "Value": [uid]},
+        "00081197": {"vr": "US", "Value": [reason]},
+    }
 
-    with pytest.raises(kind):
-        web_archive(Endpoint(serving(202, json.dumps(failed).encode()))).store(HERE, (part10(chest()),))
+
+def told(*, failed: list[dict[str, Any]], stored: tuple[str, ...] = (), other: list[Any] | None = None) -> bytes:
+    """A STOW-RS response (PS3.18 10.5.3)."""
+    answer: dict[str, Any] = {"00081198": {"vr": "SQ", "Value": failed}} if failed else {}
+    if stored:
+        items = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in stored]
+        answer["00081199"] = {"vr": "SQ", "Value": items}
+    if other:
+        answer["0008119A"] = {"vr": "SQ", "Value": other}
+    return json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize("status", [200, 202, 409])
+@pytest.mark.parametrize(
+    ("reason", "kind", "words"),
+    [
+        (0xA700, TransientError, "reason A700"),
+        (0x0110, TransientError, "processing failure"),
+        (0x0122, ConformanceError, "SOP class not supported"),
+        (0xA900, ConformanceError, "reason A900"),
+        (0x0124, InputError, "not permitted"),
+    ],
+)
+def test_an_instance_that_failed_is_seen_whatever_the_status(
+    serving: Callable[..., str], status: int, reason: int, kind: type[SightlineError], words: str
+) -> None:
+    answer = told(failed=[failure(reason)], stored=(chest().SOPInstanceUID,))
+
+    with pytest.raises(kind, match=words) as failed:
+        web_archive(Endpoint(serving(status, answer))).store(HERE, (part10(chest()),))
+    assert SegmentationStorage in str(failed.value)
+
+
+@pytest.mark.parametrize("status", [200, 202, 409])
+def test_an_instance_that_is_there_already_is_stored(serving: Callable[..., str], status: int) -> None:
+    answer = told(failed=[failure(0x0111, chest().SOPInstanceUID)])
+
+    web_archive(Endpoint(serving(status, answer))).store(HERE, (part10(chest()),))
+
+
+def test_an_instance_of_which_nothing_is_said_is_not_taken_as_stored(serving: Callable[..., str]) -> None:
+    archive = web_archive(Endpoint(serving(200, told(failed=[], stored=(chest().SOPInstanceUID,)))))
+
+    with pytest.raises(TransientError, match="1 of 2 instances"):
+        archive.store(HERE, (part10(chest()), part10(chest(name="b"))))
+
+
+def test_a_failure_without_an_instance_is_seen(serving: Callable[..., str]) -> None:
+    archive = web_archive(
+        Endpoint(serving(202, told(failed=[], other=[{"00081197": {"vr": "US", "Value": [0xC000]}}])))
+    )
+
+    with pytest.raises(ConformanceError, match="C000"):
+        archive.store(HERE, (part10(chest()),))
+
+
+class HalfFull(BaseHTTPRequestHandler):
+    """A DICOMweb archive that has room for one instance at a time, and says so (202 with FailedSOPSequence)."""
+
+    kept: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        parts = body.split(b"Content-Type: application/dicom\r\n\r\n")[1:]
+        sent = [str(dcmread(BytesIO(part)).SOPInstanceUID) for part in parts]
+        new = [uid for uid in sent if uid not in self.kept]
+        self.kept.update(new[:1])
+        failed = [failure(0xA700, uid) for uid in new[1:]] + [failure(0x0111, u) for u in sent if u not in new]
+        answer = told(failed=failed, stored=tuple(new[:1]))
+        self.send_response(202 if failed else 200)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_failed_is_stored_by_the_next_try() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HalfFull)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    archive = web_archive(Endpoint(f"http://127.0.0.1:{server.server_port}/dicom-web"))
+    instances = tuple(part10(chest(name=name)) for name in "ab")
+
+    try:
+        with pytest.raises(TransientError, match="A700"):
+            archive.store(HERE, instances)
+        archive.store(HERE, instances)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert HalfFull.kept == {chest(name=name).SOPInstanceUID for name in "ab"}
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[1, 2]", b'{"a": 1}', b"\xff\xfe"])
