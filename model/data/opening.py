@@ -12,11 +12,10 @@ from model.data.nih import read_nih, recognise_nih
 from model.data.pins import DataError
 from model.data.regions import read_regions, recognise_regions
 from model.data.sample import DataSet
+from model.data.split import PARTS
 from model.data.store import BucketStore, FolderStore, Store
 from model.data.twin import read_twin
 
-#: Parts of a prepared folder, in this order.
-PARTS = ("train", "val", "test")
 _TWIN = re.compile(r"twin:(\d+)-(\d+)(?:@(\d+))?")
 _MSCXR = ("MS_CXR*.csv", "MS_CXR*.json")
 _LOOKED_FOR = (

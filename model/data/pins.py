@@ -97,7 +97,12 @@ def _sums(text: str) -> dict[str, str]:
     return {line[2].removeprefix("./"): line[1].lower() for line in lines if line} if all(lines) else {}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command of the module's docstring."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit("usage: python -m model.data.pins FOLDER")
     print(write_pins(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

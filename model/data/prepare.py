@@ -3,7 +3,6 @@ patient, pinned. Resumable after a kill at any moment: what was finished is not 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +16,11 @@ from rich.progress import track
 
 from model.data.contact import contact_sheet
 from model.data.jsonl import line_of, samples_of
-from model.data.opening import PARTS
 from model.data.pictures import stretched
-from model.data.pins import VERSION_FILE, DataError, digest_of, write_pins
+from model.data.pins import DataError, digest_of, write_pins
 from model.data.prefetch import prefetched
 from model.data.sample import Box, DataSet, Sample
+from model.data.split import PARTS, part_of
 from model.data.store import write_whole
 
 _SETTINGS, _PROGRESS = "prepared.json", "progress.jsonl"
@@ -73,15 +72,6 @@ class _Done:
 
     rows: tuple[Sample, ...]
     files: Mapping[str, str]
-
-
-def part_of(patient: str, split: tuple[float, float, float], *, seed: int) -> str:
-    """The part of a patient: by a hash of the identifier alone, so that more data never move anybody."""
-    drawn = int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2**64
-    for part, edge in zip(PARTS, np.cumsum(split), strict=True):
-        if drawn < edge:
-            return part
-    return PARTS[int(np.flatnonzero(split)[-1])]  # shares that add up to a hair less than 1
 
 
 def prepare(data: DataSet, out: Path, settings: Settings, *, threads: int = 2) -> Prepared:
@@ -239,6 +229,3 @@ def _finish(out: Path, done: list[_Done], settings: Settings, broken: tuple[tupl
 
 def _patients(rows: Iterable[Sample]) -> frozenset[str]:
     return frozenset(row.patient for row in rows)
-
-
-__all__ = ["VERSION_FILE", "Prepared", "Settings", "part_of", "prepare", "resized"]

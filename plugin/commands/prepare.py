@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from model.data.opening import PARTS, open_dataset
+from model.data.opening import open_dataset
 from model.data.pins import DataError
 from model.data.prepare import Prepared, Settings, prepare
+from model.data.split import PARTS
 from plugin.errors import InputError
 
 _NAMED = 10  # broken images that are named one by one

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from model.data.opening import PARTS, open_dataset
-from model.data.prepare import Settings, part_of, prepare
+from model.data.opening import open_dataset
+from model.data.prepare import Settings, prepare
+from model.data.split import PARTS, part_of
 from plugin.cli import main
 
 EVEN = (0.4, 0.3, 0.3)

@@ -186,6 +186,15 @@ def test_the_twin_is_rendered_once(tmp_path: Path) -> None:
     assert open_dataset("twin:40-41@96", cache=tmp_path).version != first.version
 
 
+def test_many_samples_of_the_twin_are_rendered_by_several_processes_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = open_dataset("twin:40-42@64", cache=tmp_path / "here")
+    monkeypatch.setattr("model.data.twin._ALONE", 1)
+
+    assert open_dataset("twin:40-42@64", cache=tmp_path / "there").version == here.version
+
+
 @pytest.mark.parametrize("where", ["twin:5-5", "twin:0-1@8"])
 def test_a_twin_that_cannot_be_is_refused(tmp_path: Path, where: str) -> None:
     with pytest.raises(DataError, match="twin:0-100"):
