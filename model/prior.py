@@ -1,7 +1,7 @@
 """Where a finding lies in other patients, by the words alone: readers' boxes laid over each other. Pure.
 
-They are averaged in the frame of the lungs. An image adds evidence: both are joined log-linearly (:class:`Fusion`),
-with weights fitted on validation patients.
+They are averaged in the frame of the lungs. An image adds evidence: both are pooled (:class:`Fusion`) with a weight
+that is fitted.
 """
 
 from __future__ import annotations
@@ -122,36 +122,43 @@ def _frame(lungs: Lungs) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Image evidence and prior, joined log-linearly: logit = *evidence* e + *prior* p + *bias*."""
+    """Image evidence e and prior p as a logarithmic opinion pool (Genest and Zidek 1986), on the scale of log-odds.
 
-    evidence: float = 1.0
-    prior: float = 0.0
-    bias: float = 0.0
+    logit = *weight* e + (1 - *weight*) p: one opinion, not two that confirm each other, so that the evidence of images
+    that a network has trained on makes nothing too certain.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError("the weight of the evidence lies in [0, 1]")
 
     def __call__(self, seen: Maps, expected: Maps | None) -> Maps:
         """Probabilities of one shape, joined; *seen* itself where nothing was expected."""
         if expected is None:
             return seen
-        logit = self.evidence * _logit(seen) + self.prior * _logit(expected) + self.bias
+        logit = self.weight * _logit(seen) + (1 - self.weight) * _logit(expected)
         return np.asarray(1 / (1 + np.exp(-logit)), np.float32)
 
 
 def fit_fusion(seen: Sequence[Maps], expected: Sequence[Maps], truth: Sequence[npt.NDArray[np.bool_]]) -> Fusion:
-    """Logistic regression over the cells of phrases that are there; no weight is below zero."""
-    inputs = torch.tensor(np.stack([[_logit(each) for each in seen], [_logit(each) for each in expected]], axis=-1))
+    """The pool that makes the cells of phrases that are there most likely."""
+    evidence, prior = (torch.tensor(np.stack([_logit(each) for each in maps])) for maps in (seen, expected))
     wanted = torch.tensor(np.stack(truth), dtype=torch.float32)
-    weights = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+    free = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([free], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(inputs @ weights[:2].clamp(min=0) + weights[2], wanted)
+        weight = free.sigmoid()
+        pooled = weight * evidence + (1 - weight) * prior
+        loss = F.binary_cross_entropy_with_logits(pooled, wanted)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    evidence, prior, bias = weights.detach().tolist()
-    return Fusion(max(evidence, 0.0), max(prior, 0.0), bias)
+    return Fusion(float(free.detach()[0].sigmoid()))
 
 
 def _logit(probability: Maps) -> Maps:

@@ -35,7 +35,7 @@ class Manifest:
     sha256 : of the weights file.
     threshold : a cell belongs to a region from this probability on.
     presence_threshold : a finding counts as found from this probability on.
-    fusion : evidence, prior and bias of :class:`model.prior.Fusion`; empty where the weights hold no prior.
+    fusion : weight of :class:`model.prior.Fusion`; empty where the weights hold no prior.
     scalings : slope and offset of presence by finding, "" for all others (:class:`model.calibration.Scaling`).
     operating_points : threshold by name, for a promised pixel recall (:mod:`model.calibration`).
     data, recipe, figures : what they were trained on, how, and the figures on validation samples.

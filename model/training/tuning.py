@@ -1,7 +1,8 @@
 """After the last step: the prior learnt, joined to the evidence, thresholds tuned and presence calibrated.
 
-The prior comes from training patients; everything else is fitted on validation patients, in the order in which the
-grounder applies it: fusion, scaling of presence, thresholds.
+Everything is fitted in the order in which the grounder applies it, and nothing on patients kept for measuring. Presence
+is calibrated on validation patients. Real sets have too few of them for the rest: prior, fusion and threshold use those
+trained on, too.
 """
 
 from __future__ import annotations
@@ -81,10 +82,12 @@ def tuned(network: GroundingNetwork, sources: Sequence[Source], config: Config) 
         for source in sources
         if source.score
     }
-    joint = _joint(network, sources, checks={name: rows for name, (_, rows) in checks.items()}, config=config)
+    teachers = [source for source in sources if isinstance(source, PictureSource) and source.prior]
+    taught = {each.name: tuple(answered(network, each.still(each.training), config)) for each in teachers}
     real = {source.name for source in sources if isinstance(source, PictureSource)}
     scalings = _scalings(checks, real)
-    threshold, dice = _threshold(checks, joint)
+    joint = _joint(checks, taught)
+    threshold, dice = _threshold(checks, taught, joint)
     return Tuning(
         joint=joint,
         threshold=threshold,
@@ -95,7 +98,9 @@ def tuned(network: GroundingNetwork, sources: Sequence[Source], config: Config) 
     )
 
 
+#: Weight and validation phrases of each source; training phrases of each that teaches a prior.
 Checks = dict[str, tuple[float, tuple[Answered, ...]]]
+Taught = dict[str, tuple[Answered, ...]]
 
 
 @torch.inference_mode()
@@ -122,19 +127,22 @@ def answered(network: GroundingNetwork, items: Sequence[Item], config: Config) -
             )
 
 
-def _joint(
-    network: GroundingNetwork, sources: Sequence[Source], *, checks: dict[str, tuple[Answered, ...]], config: Config
-) -> Joint:
-    """The prior of all sources that teach one, and its fusion, fitted where the prior says something."""
-    teachers = [source for source in sources if isinstance(source, PictureSource) and source.prior]
-    rows = [row for source in teachers for row in answered(network, source.still(source.training), config)]
-    prior = learn_prior([Drawn(row.query, row.truth, row.lungs) for row in rows if row.outlined])
-    told = [row for source in teachers for row in checks.get(source.name, ()) if row.outlined]
+def _joint(checks: Checks, taught: Taught) -> Joint:
+    """The prior of all sources that teach one, and its fusion, fitted where the prior says something.
+
+    The fusion is fitted on training and validation patients together: validation alone has too few images.
+    """
+    prior = learn_prior([Drawn(row.query, row.truth, row.lungs) for row in _outlined(*taught.values())])
+    told = _outlined(*taught.values(), *(checks[name][1] for name in taught if name in checks))
     pairs = [(row, expected) for row in told if (expected := prior.of(row.query, row.lungs)) is not None]
     if not pairs:
         return EVIDENCE_ALONE
     seen, laid = [row.values for row, _ in pairs], [each for _, each in pairs]
     return Joint(prior, fit_fusion(seen, laid, [row.truth for row, _ in pairs]))
+
+
+def _outlined(*sources: tuple[Answered, ...]) -> list[Answered]:
+    return [row for rows in sources for row in rows if row.outlined]
 
 
 def _scalings(checks: Checks, real: set[str]) -> dict[str, Scaling]:
@@ -147,14 +155,21 @@ def _scalings(checks: Checks, real: set[str]) -> dict[str, Scaling]:
     return fit_scalings(said, [row.present for row in rows], [row.query.finding for row in rows])
 
 
-def _threshold(checks: Checks, joint: Joint) -> tuple[float, float]:
-    """The threshold with the best mean Dice over what is there, and that Dice."""
+def _threshold(checks: Checks, taught: Taught, joint: Joint) -> tuple[float, float]:
+    """The threshold with the best mean Dice over what is there, and that Dice.
+
+    Phrases with and without a side count alike, since maps of the latter are less certain; so do the training patients
+    of sources that teach a prior, as in the fusion.
+    """
     sums, weights = np.zeros(len(THRESHOLDS)), 0.0
-    for weight, rows in checks.values():
-        scores = [_dice(joint(row.values, row.query, row.lungs), row.truth) for row in rows if row.outlined]
-        if scores:
-            sums += weight * np.mean(scores, axis=0)
-            weights += weight
+    for name, (weight, rows) in checks.items():
+        there = _outlined(rows, taught.get(name, ()))
+        for sided in (True, False):
+            chosen = [row for row in there if (row.query.side is not None) is sided]
+            if chosen:
+                scores = [_dice(joint(row.values, row.query, row.lungs), row.truth) for row in chosen]
+                sums += weight * np.mean(scores, axis=0)
+                weights += weight
     best = int(sums.argmax())
     return THRESHOLDS[best], float(sums[best] / weights) if weights else 0.0
 

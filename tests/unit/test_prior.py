@@ -71,12 +71,17 @@ def test_of_other_findings_and_without_lungs_nothing_is_expected():
     assert prior.of(query("right"), Lungs(nothing, nothing)) is None
 
 
-def test_fusion_is_log_linear():
+def test_evidence_and_prior_are_pooled_as_log_odds():
     seen, expected = np.full((2, 2), 0.8, np.float32), np.full((2, 2), 0.4, np.float32)
-    logit = 0.7 * np.log(4) + 0.5 * np.log(2 / 3) - 0.1
+    logit = 0.7 * np.log(4) + 0.3 * np.log(2 / 3)
 
-    assert Fusion(0.7, 0.5, -0.1)(seen, expected) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
-    assert Fusion(0.7, 0.5, -0.1)(seen, None) is seen
+    assert Fusion(0.7)(seen, expected) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+    assert Fusion(0.7)(seen, None) is seen
+
+
+def test_a_weight_outside_the_pool_is_refused():
+    with pytest.raises(ValueError, match="lies in"):
+        Fusion(1.2)
 
 
 def test_fitting_trusts_what_tells_the_truth():
@@ -89,4 +94,4 @@ def test_fitting_trusts_what_tells_the_truth():
 
     fusion = fit_fusion(telling, noise, truth)
 
-    assert fusion.evidence > 5 * fusion.prior
+    assert fusion.weight > 0.85

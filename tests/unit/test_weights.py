@@ -21,11 +21,11 @@ def saved(folder: Path, **more):
 def test_the_prior_travels_with_the_weights(tmp_path):
     table = np.linspace(0.01, 0.9, 64 * 64, dtype=np.float32).reshape(64, 64)
     key = ("opacity", "right", "")
-    saved(tmp_path, joint=Joint(Prior({key: table}), Fusion(0.7, 0.5, 0.1)))
+    saved(tmp_path, joint=Joint(Prior({key: table}), Fusion(0.7)))
 
     joint = load_joint(tmp_path)
 
-    assert joint.fusion == Fusion(0.7, 0.5, 0.1)
+    assert joint.fusion == Fusion(0.7)
     assert joint.prior.tables[key] == pytest.approx(table, abs=1e-3)
     load_weights(tmp_path)
 
