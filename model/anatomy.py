@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -70,13 +71,21 @@ def field_of(lungs: Lungs, query: Query) -> Mask:
     size = len(lungs.right)
     allowed = np.ones((size, size), bool)
     if query.finding not in NOT_IN_LUNG:
-        reach = max(3, round(size * 0.06)) | 1
-        hulls = _hull(lungs.right).astype(np.uint8) | _hull(lungs.left).astype(np.uint8)
-        allowed = cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))).astype(bool)
+        allowed = _widened(lungs)
     if query.side in ("left", "right") and query.finding not in NOT_IN_LUNG:
         columns = np.arange(size)[None, :]
         allowed = allowed & ((columns > lungs.midline) if query.side == "left" else (columns < lungs.midline))
     return allowed
+
+
+@lru_cache(maxsize=16)
+def _widened(lungs: Lungs) -> Mask:
+    """Both lungs and a little around them; kept, since every phrase on an image asks for it."""
+    reach = max(3, round(len(lungs.right) * 0.06)) | 1
+    hulls = _hull(lungs.right).astype(np.uint8) | _hull(lungs.left).astype(np.uint8)
+    widened = cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))).astype(bool)
+    widened.setflags(write=False)
+    return widened
 
 
 def named_area(lungs: Lungs, query: Query) -> Mask | None:

@@ -26,11 +26,15 @@ def regions_of(heatmap: Heatmap, threshold: float) -> tuple[Region, ...]:
     """
     if not 0 < threshold < 1:
         raise ValueError("threshold lies in (0, 1)")
+    lit = heatmap.values >= threshold
+    if not lit.any():
+        return ()
     size = len(heatmap.values)
-    bordered = np.pad(heatmap.values, 1)
     # Cell centres in unit coordinates; the frame of zeros closes every line.
     centres = (np.arange(-1, size + 1) + 0.5) / size
-    lines = contour_generator(centres, centres, bordered).lines(threshold)
+    rows, columns = (_around(lit.any(axis=axis)) for axis in (1, 0))
+    bordered = np.pad(heatmap.values, 1)[rows, columns]
+    lines = contour_generator(centres[columns], centres[rows], bordered).lines(threshold)
     outlines = [np.asarray(line, np.float64)[:-1] for line in lines if len(line) > 3]
     areas = [_signed_area(outline) for outline in outlines]
     sign = np.sign(max(areas, key=abs)) if areas else 1.0  # holes run the other way round
@@ -39,6 +43,12 @@ def regions_of(heatmap: Heatmap, threshold: float) -> tuple[Region, ...]:
     ]
     kept.sort(key=lambda each: (-each[0], each[1][0].tolist()))
     return tuple(_region(heatmap, outline) for _, outline in kept[:MOST_REGIONS])
+
+
+def _around(lit: npt.NDArray[np.bool_]) -> slice:
+    """The part of a bordered axis that holds what is lit, and one cell around it: lines are sought nowhere else."""
+    where = np.flatnonzero(lit)
+    return slice(int(where[0]), int(where[-1]) + 3)
 
 
 def _signed_area(outline: npt.NDArray[np.float64]) -> float:
