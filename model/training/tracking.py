@@ -21,7 +21,7 @@ from model.training.curves import write_curves
 Figures = dict[str, float]
 LOG = "log.jsonl"
 CURVES = "curves.svg"
-_ODD = re.compile(r"[^\w\-. :/]")  # what MLflow refuses in a name
+_ODD = re.compile(r"[^\w\-. ]")  # what MLflow refuses in a name, and what its folder cannot nest
 
 
 class TrackingError(ValueError):
@@ -143,7 +143,7 @@ class MlflowTracker:
 
     def _metrics(self, figures: Figures, step: int) -> list[Any]:
         now = int(time.time() * 1000)
-        return [self._metric(_ODD.sub("_", name), value, now, step) for name, value in figures.items()]
+        return [self._metric(_ODD.sub(" ", name), value, now, step) for name, value in figures.items()]
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

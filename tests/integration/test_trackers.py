@@ -47,11 +47,11 @@ def test_mlflow_keeps_every_figure_in_a_folder(tmp_path, reached):
     follow(Tracking(to="mlflow"), tmp_path)
 
     (metrics,) = (tmp_path / "mlruns").glob("[0-9]*/*/metrics")
-    assert [line.split()[1:] for line in (metrics / "loss" / "focal").read_text().splitlines()] == [
+    assert [line.split()[1:] for line in (metrics / "loss focal").read_text().splitlines()] == [
         ["1.0", "1"],
         ["1.0", "2"],
     ]
-    assert (metrics / "a_b" / "presence AUC").exists()
+    assert (metrics / "a b presence AUC").exists()
     assert (metrics / "final dice").exists()
     assert (metrics.parent / "params" / "recipe.steps").read_text() == "2"
     assert not reached
