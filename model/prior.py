@@ -174,8 +174,13 @@ class Joint:
     fusion: Fusion
 
     def __call__(self, seen: Maps, query: Query, lungs: Lungs) -> Maps:
-        """*Shape:* probabilities (size, size) -> the same, where a finding as *query* names it can lie."""
+        """*Shape:* probabilities (size, size) -> the same, where a finding as *query* names it can lie.
+
+        Lungs that were not found limit nothing: a network that was never shown any is still tuned.
+        """
         joined = self.fusion(seen, self.prior.of(query, lungs))
+        if not lungs.plausible:
+            return joined
         return np.where(field_of(lungs, query), joined, np.float32(0))
 
 

@@ -100,10 +100,12 @@ def test_a_student_is_distilled_from_weights_that_the_configuration_names(config
         ("recipe.batch=0", "recipe.batch"),
         ("data.0.open=absent.jsonl", "data.0"),
         ('distil.teachers=["absent"]', "weights or manifest cannot be read"),
-        ("recipe.batch=5", "differs in recipe.batch: delete it"),
+        ("recipe.batch=5", "differs in recipe.recipe.batch: delete it"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_reason(config, whole, capsys, override, said):
-    assert main(["train", str(config), "--set", "out=whole", "--set", override]) == 65
+    out = "absent" if "distil" in override else "whole"
+
+    assert main(["train", str(config), "--set", f"out={out}", "--set", override]) == 65
 
     assert said in capsys.readouterr().err
