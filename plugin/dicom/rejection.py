@@ -73,6 +73,9 @@ def rejection(
         series_description=f"Sightline: {title.meaning.lower()}",
         **equipment(model, software_version=software_version),
     )
+    for item in note.ContentSequence:
+        if item.ValueType in ("IMAGE", "COMPOSITE"):
+            del item.ConceptNameCodeSequence  # TID 2010 gives its references no purpose; highdicom does
     return finished(note, source=source, created=created, file_name="rejection.dcm")
 
 

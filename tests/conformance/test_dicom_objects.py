@@ -112,6 +112,16 @@ def test_dciodvfy_has_nothing_to_say(
     assert complaints == {path.name: [] for path in results}
 
 
+def _in_utf_8(source: Path) -> Path:
+    """A copy of *source* with its names in UTF-8, as ours are: dcentvfy compares their bytes."""
+    dataset = dcmread(source)
+    dataset.decode()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    copy = source.with_suffix(".utf8.dcm")
+    dataset.save_as(copy)
+    return copy
+
+
 @pytest.mark.parametrize("cell", matrix.CELLS, ids=str)
 def test_dcentvfy_finds_source_and_results_consistent(
     cell: matrix.Cell, written: Callable[[matrix.Cell], Written], require: Callable[..., None]
@@ -119,7 +129,7 @@ def test_dcentvfy_finds_source_and_results_consistent(
     require("dcentvfy")
     files = written(cell)
 
-    complaints = _complaints(_run("dcentvfy", *files.sources, *files.results))
+    complaints = _complaints(_run("dcentvfy", *map(_in_utf_8, files.sources), *files.results))
 
     # Its own tables put the accession number of an SR into another entity than that of an image.
     assert [line for line in complaints if "Different information entities" not in line] == []
@@ -211,17 +221,15 @@ def test_dsr2html_shows_what_became_of_every_phrase_key_finding_first(
     assert order == sorted(order)
     for words in (
         "Not looked for in the image. The report denies it.",
-        "Finding context: Known present",
-        "Severity: Moderate",
-        "Qualitative Difference: Increased",
-        "Source: Findings",
-        "Source: Indications for Procedure",
-        "Language of Content Item and Descendants: English",
-        "Procedure Reported: Imaging procedure",
-        "Device Observer Name: Sightline",
+        "Known present",
+        "Moderate Increased Findings Moderate left pleural effusion",  # severity, change, section, phrase
+        "Indications for Procedure pneumonia",
+        "Language of Content Item and Descendants = English",
+        "Imaging procedure",
+        'Device Observer Name = "Sightline"',
         f"id report-1; version 2; SHA-256 {evidence.provenance.report_sha256}",
     ):
-        assert words.replace(": ", "") in shown.replace(": ", "").replace(" = ", "")
+        assert words in shown
 
 
 # The reports themselves differ by phrases, images and names; the image's bits and transfer syntax are not in them.

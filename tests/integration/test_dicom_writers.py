@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from datetime import UTC
 from io import BytesIO
 from itertools import product
 
+import cv2
 import numpy as np
 import pytest
 from evidence import (
@@ -27,10 +29,10 @@ from pydicom import DataElement, Dataset, config, dcmread
 
 from model.geometry import Orientation
 from model.values import State
-from nlp.phrases import Assertion, Change, Code, Concept, Laterality, Severity
+from nlp.phrases import Assertion, Change, Code, Concept, Laterality, Section, Severity
 from plugin.dicom import codes
 from plugin.dicom.result import read_report, read_segmentation
-from plugin.dicom.seg import label, segmentations
+from plugin.dicom.seg import colour, label, segmentations
 from plugin.dicom.sr import report
 from plugin.errors import ConformanceError, InputError
 from plugin.identity import derived_uid
@@ -202,6 +204,26 @@ def test_segments_differ_in_colour(seg: Dataset) -> None:
     assert len(colours) == len(seg.SegmentSequence)
 
 
+# Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0519]]),
+    "deuteranopia": np.array([[0.3673, 0.8608, -0.2281], [0.2801, 0.6726, 0.0473], [-0.0118, 0.0429, 0.9689]]),
+}
+
+
+@pytest.mark.parametrize("matrix", BLINDNESS.values(), ids=BLINDNESS)
+def test_the_first_seven_colours_differ_for_colour_blind_readers(matrix: np.ndarray) -> None:
+    linear = (np.array([colour(number) for number in range(1, 8)]) / 255) ** 2.2
+    seen = np.clip(linear @ matrix.T, 0, 1).astype(np.float32) ** np.float32(1 / 2.2)
+
+    lab = cv2.cvtColor(seen[np.newaxis], cv2.COLOR_RGB2LAB)[0]
+    apart = [float(np.linalg.norm(one - other)) for at, one in enumerate(lab) for other in lab[at + 1 :]]
+
+    assert min(apart) > 10  # CIE76: 2.3 is just noticeable
+    assert len({colour(number) for number in range(1, 22)}) == 21
+
+
 def test_the_long_phrase_is_cut_in_the_label_and_whole_in_the_description(seg: Dataset) -> None:
     segment = seg.SegmentSequence[1]
 
@@ -336,6 +358,29 @@ def test_a_source_without_any_identity_is_written_with_empty_attributes() -> Non
 
     assert dataset.PatientName == ""
     assert dataset.StudyDate == ""
+
+
+@pytest.mark.parametrize(("zone", "expected"), [("+0900", "20260301213015"), (None, "20260301123015")])
+def test_times_are_in_the_zone_that_the_source_states(zone: str | None, expected: str) -> None:
+    header = make_header()
+    header.TimezoneOffsetFromUTC = zone
+    evidence = make_evidence(make_radiograph(header))
+    created = CREATED.replace(tzinfo=UTC)
+
+    (written,) = segmentations(replace(evidence, provenance=replace(evidence.provenance, created=created)))
+
+    dataset = _parsed(written.content)
+    assert dataset.ContentDate + dataset.ContentTime == expected
+    assert dataset.get("TimezoneOffsetFromUTC") == zone
+
+
+def test_a_section_is_a_heading_and_a_text_without_sections_has_none() -> None:
+    said = {
+        section: dict(codes.evaluations(make_phrase("edema", Concept("edema"), section=section))) for section in Section
+    }
+
+    assert said[Section.IMPRESSION][codes.SOURCE].value == "121072"
+    assert all((codes.SOURCE in values) == (section is not Section.UNLABELLED) for section, values in said.items())
 
 
 def test_no_name_reaches_warnings_or_logs(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evidence import make_evidence
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
 from model.values import View
 from plugin.archive import folder_archive, index_of, studies_in
 from plugin.dicom.pixels import radiograph_of
+from plugin.dicom.result import read_report, read_segmentation
+from plugin.dicom.seg import mask_on, segmentations
+from plugin.dicom.sr import report
 from plugin.errors import InputError
 
 DATA = "pydicom+pydicom-data/data_store/data"
@@ -41,6 +45,37 @@ def test_no_file_does_anything_but_answer_or_refuse(files: Path) -> None:
     }
     assert len(decodable) >= 8
     assert not {name: outcomes[name] for name in decodable if isinstance(outcomes[name], str)}
+
+
+@pytest.mark.slow
+def test_every_radiograph_is_written_about_or_refused_as_its_record_says(files: Path) -> None:
+    """Each CR and DX of the manifest: decoded to the recorded size, then SEG and SR give the regions back."""
+    with (files.parent / "manifest.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if "projection-xray" in row["tags"]]
+    refused = {}
+
+    for row in rows:
+        try:
+            radiograph = radiograph_of((files.parent / row["file"]).read_bytes())
+        except InputError as error:
+            refused[row["file"]] = str(error)
+            continue
+        assert radiograph.pixels.shape == (int(row["rows"]), int(row["cols"])), row["file"]
+        evidence = make_evidence(radiograph)
+        (segmentation,) = segmentations(evidence)
+        shown = {segment.tracking_uid: segment.mask for segment in read_segmentation(segmentation.content)}
+        for phrase in (phrase for phrase in evidence.phrases if phrase.lit):
+            expected = mask_on(
+                phrase, radiograph.ref, rows=radiograph.pixels.shape[0], columns=radiograph.pixels.shape[1]
+            )
+            np.testing.assert_array_equal(shown[phrase.tracking_uid], expected, err_msg=row["file"])
+        written = report(evidence, (segmentation,))
+        assert written is not None
+        assert len(read_report(written.content)) == len(evidence.phrases), row["file"]
+
+    assert len(rows) > len(refused)
+    wrongly = {row["file"] for row in rows if row["pydicom_decode"].startswith("ok")} & refused.keys()
+    assert not wrongly, refused
 
 
 @pytest.mark.parametrize(
