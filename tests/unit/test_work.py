@@ -1,0 +1,45 @@
+"""``sightline work``: a worker without a service, until it is asked to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from evidence import STUDY
+from queues import MemoryQueue
+
+from plugin.commands import work
+from plugin.ports import JobState
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """What the command sets for its process is put back."""
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for sign, handler in before.items():
+        signal.signal(sign, handler)
+
+
+def test_it_works_until_it_is_asked_to_end_and_finishes_the_job_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = MemoryQueue()
+    queue.put("job", STUDY)
+    begun = threading.Event()
+
+    def ground(_: object) -> None:
+        begun.set()
+        time.sleep(0.2)
+
+    monkeypatch.setattr(work, "load_settings", lambda: None)
+    monkeypatch.setattr(work, "make_tools", lambda _: None)
+    monkeypatch.setattr(work, "make_services", lambda *_: SimpleNamespace(queue=queue, ground=ground))
+    threading.Thread(target=lambda: (begun.wait(10), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
+
+    assert work.run() == 0
+
+    assert queue.jobs["job"].state is JobState.DONE
