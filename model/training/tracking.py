@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
@@ -89,6 +89,7 @@ class WandbTracker:
             import wandb
         except ImportError as error:
             raise TrackingError("Weights & Biases is not installed: pip install 'sightline-cxr[wandb]'") from error
+        self._teardown: Callable[[], None] = wandb.teardown
         quiet = wandb.Settings(
             console="off", silent=True, x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False
         )
@@ -111,6 +112,7 @@ class WandbTracker:
         """To the run's summary, and end it."""
         self._run.summary.update(figures)
         self._run.finish()
+        self._teardown()  # waits for wandb's own process, which holds back the last figures until it ends
 
 
 class MlflowTracker:
