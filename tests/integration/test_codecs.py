@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from io import BytesIO
 from pathlib import Path
 
@@ -180,8 +182,11 @@ def test_a_dead_worker_is_replaced(frame: bytes) -> None:
 
 
 def test_a_worker_that_dies_or_hangs_costs_one_image(frame: bytes) -> None:
+    decoded(frame, form())
+    os.kill(decoding._WORKER._running().pid, signal.SIGSTOP)
+
     with pytest.raises(InputError, match="cannot be decoded"):
-        decoded(frame, form(), timeout_s=0.0)
+        decoded(frame, form(), timeout_s=0.2)
 
     assert decoded(frame, form()).shape == (96, 80)
 

@@ -14,7 +14,7 @@ def test_the_summary_names_what_was_skipped_and_the_remedy(tmp_path: Path) -> No
     """Another pytest on a test of its own, with this project's conftest."""
     folder = tmp_path / "tests"
     folder.mkdir()
-    for name in ("conftest.py", "servers.py"):
+    for name in ("conftest.py", "servers.py", "stores.py"):
         (folder / name).symlink_to(ROOT / "tests" / name)
     (folder / "test_one.py").write_text("def test_one(require): require('no-such-program')\n")
     environment = {name: value for name, value in os.environ.items() if name not in {"CI", "PYTEST_ADDOPTS"}}

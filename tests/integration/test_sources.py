@@ -127,7 +127,7 @@ def test_a_missing_file_of_a_hub_is_told_by_its_address(hub, tmp_path):
         fetch("hf://owner/name/absent.txt", sha256=DIGEST, cache=tmp_path)
 
 
-@pytest.mark.parametrize("source", ["https://example.org/net.pt", "ftp://a/b", "memory://net.pt"])
+@pytest.mark.parametrize("source", ["https://example.org/net.pt", "ftp://a/b"])
 def test_addresses_of_other_kinds_are_refused(source, tmp_path):
     with pytest.raises(SourceError, match="is not supported; use a path, file://, gs://, hf:// or s3://"):
         fetch(source, sha256=DIGEST, cache=tmp_path)
