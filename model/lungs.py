@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
@@ -15,23 +16,33 @@ from model.geometry import letterbox_of
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-def read_lungs(folder: Path, *, size: int, held_out: bool) -> tuple[Pair, ...]:
+def is_measured(patient: str) -> bool:
+    """Whether the outlines of *patient* are kept for measuring: one in five, by a hash."""
+    return crc32(patient.encode()) % 5 == 0
+
+
+def read_lungs(folder: Path, *, size: int, wanted: Callable[[str], bool]) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """Every radiograph with a mask: pixels (size, size) in [0, 1] and lungs (2, size/2, size/2), right first.
 
     Parameters
     ----------
     folder : with ``manifest.csv``, ``images`` and ``v7_lung_masks``.
-    held_out : the patients kept for measuring (one in five, by a hash of the patient), or all others.
+    wanted : which patients.
+
+    Returns
+    -------
+    The pairs, and the patient of each.
     """
     with (folder / "manifest.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].startswith("images/")]
-    pairs = []
+    pairs, patients = [], []
     for row in rows:
         name = Path(row["file"]).name
         mask_file = folder / "v7_lung_masks" / name
-        if mask_file.exists() and (crc32(row["patient"].encode()) % 5 == 0) == held_out:
+        if mask_file.exists() and wanted(row["patient"]):
             pairs.append(_pair(folder / "images" / f"{name}.jpg", mask_file, size=size))
-    return tuple(pairs)
+            patients.append(row["patient"])
+    return tuple(pairs), tuple(patients)
 
 
 def whole_lungs(lungs: npt.NDArray[np.float32], heart: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
+from model.data.split import digest
 from model.evaluation.locators import FullModel
 from model.evaluation.measures import dice
 from model.lungs import read_lungs
 
 
-def lungs_dice(model: FullModel, folder: Path, *, held_out: bool = True) -> tuple[float, ...]:
+def lungs_dice(model: FullModel, folder: Path, *, seen: Collection[str] = ()) -> tuple[float, ...]:
     """Dice of both lungs together, image by image, on the heatmap's grid.
 
     Parameters
     ----------
     folder : of the Hannover form; see :func:`model.lungs.read_lungs`.
-    held_out : the patients kept for measuring, or those that training may have seen.
+    seen : digests of patients that the weights were trained on; they are left out.
 
     Raises
     ------
@@ -26,7 +28,8 @@ def lungs_dice(model: FullModel, folder: Path, *, held_out: bool = True) -> tupl
     """
     size = 2 * len(model.lungs(np.zeros((64, 64), np.float32)).right)
     found = []
-    for pixels, truth in read_lungs(folder, size=size, held_out=held_out):
+    pairs, _ = read_lungs(folder, size=size, wanted=lambda patient: digest(patient) not in seen)
+    for pixels, truth in pairs:
         lungs = model.lungs(pixels)
         found.append(dice(lungs.right | lungs.left, (truth > 0.5).any(axis=0)))
     return tuple(found)

@@ -84,7 +84,8 @@ def evaluate(
         raise NothingToMeasureError("no row is left to measure: check the file and the filters")
     model = FullModel(grounder)
     found = examine(dataset, rows, model, prior=prior, progress=progress)
-    lungs = lungs_dice(model, choice.lungs) if choice.lungs else ()
+    seen = (trained or {}).get("lungs", {}).get("patients", ())
+    lungs = lungs_dice(model, choice.lungs, seen=seen) if choice.lungs else ()
     result = figures_of(found, lungs=lungs)
     card = grounder.card
     result["weights"] = {"name": card.name, "version": card.version, "sha256": card.weights_sha256}

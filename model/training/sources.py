@@ -15,7 +15,8 @@ import numpy.typing as npt
 from model.batches import Item, item_of, lung_item, view_item
 from model.cache import Example, make_cache, read_example
 from model.config import Config
-from model.lungs import Pair, read_lungs
+from model.data.split import digest
+from model.lungs import Pair, is_measured, read_lungs
 from model.training.config import LungData, TwinData
 
 
@@ -102,13 +103,14 @@ class LungSource:
 
     weight: float
     pairs: tuple[Pair, ...]
+    patients: tuple[str, ...]
     name: str = "lungs"
     score: float = 0.0
 
     @property
     def about(self) -> dict[str, object]:
-        """How many there are."""
-        return {"images": len(self.pairs)}
+        """How many there are, and of whom, as digests."""
+        return {"images": len(self.pairs), "patients": sorted({digest(patient) for patient in self.patients})}
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -124,7 +126,8 @@ class LungSource:
 
 def lung_source(data: LungData, config: Config) -> LungSource:
     """The radiographs of the folder, without the patients that are kept for measuring."""
-    return LungSource(data.weight, read_lungs(data.folder, size=config.size, held_out=False))
+    pairs, patients = read_lungs(data.folder, size=config.size, wanted=lambda patient: not is_measured(patient))
+    return LungSource(data.weight, pairs, patients)
 
 
 @dataclass(frozen=True, slots=True)

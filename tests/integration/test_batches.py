@@ -6,7 +6,7 @@ import pytest
 
 from model.batches import absent, item_of, mirrored, query_of, relit
 from model.cache import make_cache, read_example
-from model.lungs import read_lungs
+from model.lungs import is_measured, read_lungs
 from model.twin.sample import CONCEPTS, sample
 from model.twin.view import view_sample
 
@@ -45,10 +45,12 @@ def test_a_cached_sample_is_the_sample(examples):
 
 
 def test_real_lungs_are_told_apart_by_side_and_split_by_patient(lungs):
-    kept, held = (read_lungs(lungs, size=64, held_out=held_out) for held_out in (False, True))
+    pairs, patients = read_lungs(lungs, size=64, wanted=lambda patient: not is_measured(patient))
+    _, others = read_lungs(lungs, size=64, wanted=is_measured)
 
-    assert len(kept) + len(held) == 8
-    for _, (right, left) in kept:
+    assert len(patients) + len(others) == 8
+    assert not {*patients} & {*others}
+    for _, (right, left) in pairs:
         assert np.argwhere(right)[:, 1].mean() < np.argwhere(left)[:, 1].mean()
 
 
