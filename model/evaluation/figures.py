@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
@@ -225,7 +225,7 @@ def presence_by_view(rows: Sequence[Row], scores: Sequence[Score]) -> Figures:
     return found
 
 
-def conformal(rows: Sequence[Row], scores: Sequence[Score], stored: dict[str, float] | None) -> Figures:
+def conformal(rows: Sequence[Row], scores: Sequence[Score], stored: Mapping[str, float] | None) -> Figures:
     """Promised and measured pixel recall.
 
     Parameters

@@ -60,6 +60,7 @@ def evaluate(
     choice: Choice,
     prior: Locator | None = None,
     trained: Mapping[str, Any] | None = None,
+    promised: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Every figure of docs/evaluation.md.
@@ -69,6 +70,7 @@ def evaluate(
     query_of : how a phrase is understood; the service's report reader.
     prior : the model's own prior without image evidence, or None where it has none.
     trained : what the weights' manifest says about their data.
+    promised : threshold of each operating point of the manifest, for a promised pixel recall.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def evaluate(
     found = examine(dataset, rows, model, prior=prior, progress=progress)
     seen = (trained or {}).get("lungs", {}).get("patients", ())
     lungs = lungs_dice(model, choice.lungs, seen=seen) if choice.lungs else ()
-    result = figures_of(found, lungs=lungs)
+    result = figures_of(found, lungs=lungs, promised=promised)
     card = grounder.card
     result["weights"] = {"name": card.name, "version": card.version, "sha256": card.weights_sha256}
     result["threshold"] = card.threshold
@@ -112,7 +114,9 @@ def part_of(examination: Examination, rows: Iterable[Row]) -> Examination:
     )
 
 
-def figures_of(examination: Examination, *, lungs: tuple[float, ...] = ()) -> Figures:
+def figures_of(
+    examination: Examination, *, lungs: tuple[float, ...] = (), promised: Mapping[str, float] | None = None
+) -> Figures:
     """All figures of an examination; the table and what belongs to it over the headline's rows."""
     rows, said = headline(examination.rows)
     head = part_of(examination, rows)
@@ -137,7 +141,7 @@ def figures_of(examination: Examination, *, lungs: tuple[float, ...] = ()) -> Fi
     top["by view"] = figures.grouped(head.rows, head.full, lambda row: row.sample.view)
     top["presence AUC by view"] = figures.presence_by_view(head.rows, head.full)
     top["calibration"] = figures.calibration(head.rows, head.full)
-    top["conformal"] = figures.conformal(head.rows, head.full, None)
+    top["conformal"] = figures.conformal(head.rows, head.full, promised)
     top["threshold curve"] = figures.threshold_curve(head.rows, head.full)
     top["threshold curve, prior only"] = figures.threshold_curve(head.rows, head.prior)
     top["ROC"] = figures.roc(head.rows, head.full)

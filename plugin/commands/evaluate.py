@@ -43,6 +43,7 @@ def run(*, data: str, out: Path, weights: Path | None, choice: Choice, cache_fol
             query_of=query_of_sample,
             choice=choice,
             trained=manifest.data,
+            promised=manifest.operating_points,
             progress=_tracked,
         )
         out.mkdir(parents=True, exist_ok=True)

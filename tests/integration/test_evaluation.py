@@ -119,6 +119,15 @@ def test_recall_is_promised_at_three_points_and_measured_on_other_patients(figur
     assert all(0 <= point["measured"] <= 1 for point in figures["conformal"].values())
 
 
+def test_what_the_weights_promise_is_measured_at_their_threshold(boxes):
+    found = evaluate(boxes, Bright(), query_of=query_of, choice=QUICK, promised={"specific": 0.5}).figures
+
+    assert found["conformal"]["specific"]["threshold of the weights"] == 0.5
+    at_half = next(point for point in found["threshold curve"] if point["threshold"] == 0.5)
+    assert found["conformal"]["specific"]["measured"] == pytest.approx(at_half["pixel recall"], abs=0.05)
+    assert found["conformal"]["balanced"]["threshold of the weights"] is None
+
+
 def test_the_curve_passes_through_the_table(figures):
     there = [point for point in figures["threshold curve"] if point["threshold"] == 0.5]
 
