@@ -18,7 +18,7 @@ help:
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
 	@echo "make stack-down    end them"
 	@echo "make test          set up and run every test"
-	@echo "make check         format, lint, types, import contracts, unit tests; under a minute"
+	@echo "make check         format, lint, types, import contracts, unit tests; a few minutes"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
 	@echo "make train         train the shipped weights again"
 
