@@ -23,7 +23,7 @@ from plugin.page.evidence import evidence_json, evidence_page
 from plugin.pipeline import ground_report
 from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StoredResult, StudyIdentity
 from plugin.results import ResultFile, ResultFolder
-from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, StudyRef
+from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, ReportRef, StudyRef
 from plugin.versions import reports_before, series_before, standing, superseded
 from plugin.views import choose_images
 
@@ -91,8 +91,12 @@ class Edges:
     results: ResultFolder
 
 
-def process(study: StudyRef, *, edges: Edges, tools: Tools, page_url: str | None) -> tuple[Evidence, tuple[Path, ...]]:
+def process(
+    study: StudyRef, report: ReportRef | None = None, *, edges: Edges, tools: Tools, page_url: str | None
+) -> tuple[Evidence, tuple[Path, ...]]:
     """The whole way of one study: what the service does for each job. Doing it twice changes nothing.
+
+    Without *report* it is the newest one about the study.
 
     Results of an earlier version of the report, of another model or of other settings are rejected once the new ones
     are stored; those of a withdrawn report are rejected, too. The page comes last: whoever sees it can rely on the rest
@@ -106,7 +110,7 @@ def process(study: StudyRef, *, edges: Edges, tools: Tools, page_url: str | None
         As the steps do; what was written before stays, and is written alike by the next try.
     """
     try:
-        evidence = ground_found(edges.archive, edges.reports, study, tools=tools)
+        evidence = ground_found(edges.archive, edges.reports, study, report, tools=tools)
     except WithdrawnError:
         withdraw(study, edges=edges, tools=tools)
         raise
@@ -174,8 +178,10 @@ def ground_given(
     return _ground(archive, descriptions, report, tools=tools, now=now, notes=found.notes)
 
 
-def ground_found(archive: ImageArchive, store: ReportStore, study: StudyRef, *, tools: Tools) -> Evidence:
-    """Ground *study* with its report in *store*; nothing but a proven match is taken.
+def ground_found(
+    archive: ImageArchive, store: ReportStore, study: StudyRef, wanted: ReportRef | None = None, *, tools: Tools
+) -> Evidence:
+    """Ground *study* with the *wanted* report in *store*, or its newest; nothing but a proven match is taken.
 
     Raises
     ------
@@ -189,7 +195,7 @@ def ground_found(archive: ImageArchive, store: ReportStore, study: StudyRef, *, 
     references = store.find(identity)  # newest first
     if not references:
         raise InputError("the report store has no report about this study: ask again when there is one")
-    report = store.read(references[0])
+    report = store.read(wanted or references[0])
     found = match(report, identity)
     if not found.proven:
         raise InputError("no report is joined to this study by study UID, or by accession number and patient")

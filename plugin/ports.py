@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -190,6 +190,31 @@ class ReportStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """Report versions that a feed showed together, and the *cursor* to go on from once all of them are kept."""
+
+    reports: tuple[ReportRef, ...]
+    cursor: str
+
+
+class ReportFeed(Protocol):
+    """What is new or changed among the reports of a server or folder, whatever their status."""
+
+    def look(self, cursor: str) -> Iterator[ReportPage]:
+        """Page by page, every version that came since *cursor* at least once; "" is everything there is.
+
+        A version may be shown again, none is left out: one that appears late with an earlier time is shown, too.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer; what was shown before stays shown.
+        InputError
+            If it refuses us.
+        """
+
+
 class JobState(StrEnum):
     """The life of a job."""
 
@@ -201,9 +226,9 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One study to ground. *job_id* is derived from what is asked, so asking twice is one job.
+    """One study to ground with one version of one report. *job_id* is derived from that, so asking twice is one job.
 
-    *error* is one sentence without patient data; *updated* is UTC.
+    *error* is one sentence without patient data; *updated* is UTC; *report* is None when it has to be found first.
     """
 
     job_id: str
@@ -212,12 +237,13 @@ class Job:
     attempts: int
     updated: datetime
     error: str | None = None
+    report: ReportRef | None = None
 
 
 class JobQueue(Protocol):
     """Durable work: a job put is done once, whatever dies in between."""
 
-    def put(self, job_id: str, study: StudyRef) -> Job:
+    def put(self, job_id: str, study: StudyRef, report: ReportRef | None = None) -> Job:
         """Queue the job, or return it as it stands if it was put before (a failed one is queued again)."""
 
     def take(self) -> Job | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from plugin.errors import TransientError
 from plugin.ports import Job, JobState
-from plugin.values import StudyRef
+from plugin.values import ReportRef, StudyRef
 
 # One column tells when a job may be taken: a queued one when it is due, a running one when its worker's lease ends.
 _SCHEMA = """
@@ -23,12 +23,15 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempts INTEGER NOT NULL DEFAULT 0,
     due TEXT NOT NULL,
     updated TEXT NOT NULL,
-    error TEXT
+    error TEXT,
+    report_id TEXT,
+    report_version TEXT
 );
 CREATE INDEX IF NOT EXISTS jobs_due ON jobs (state, due);
 CREATE INDEX IF NOT EXISTS jobs_updated ON jobs (updated);
 """
-_SELECT_ONE = "SELECT job_id, study, state, attempts, updated, error FROM jobs WHERE job_id = ?"
+_COLUMNS = "job_id, study, state, attempts, updated, error, report_id, report_version"
+_SELECT_ONE = f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?"  # noqa: S608 - constants of this module
 _WORKER_DIED = "The worker ended in the middle of this job, as often as a job may be tried."
 
 
@@ -78,16 +81,28 @@ class SqliteQueue:
         with self._database() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(_SCHEMA)
+            known = {row[1] for row in database.execute("PRAGMA table_info(jobs)")}
+            for column in ("report_id", "report_version"):  # a file of an earlier version has none
+                if column not in known:
+                    database.execute(f"ALTER TABLE jobs ADD COLUMN {column} TEXT")
 
-    def put(self, job_id: str, study: StudyRef) -> Job:
+    def put(self, job_id: str, study: StudyRef, report: ReportRef | None = None) -> Job:
         """Queue the job, or return it as it stands; a failed one is queued again with all its attempts."""
         now = _text(self.clock())
+        report_id, version = (None, None) if report is None else (report.report_id, report.version)
         with self._database() as database:
             database.execute(
-                "INSERT INTO jobs (job_id, study, state, due, updated) VALUES (:job, :study, 'queued', :now, :now) "
+                "INSERT INTO jobs (job_id, study, state, due, updated, report_id, report_version) "
+                "VALUES (:job, :study, 'queued', :now, :now, :report, :version) "
                 "ON CONFLICT (job_id) DO UPDATE SET state = 'queued', attempts = 0, error = NULL, "
                 "due = :now, updated = :now WHERE state = 'failed'",
-                {"job": job_id, "study": study.study_instance_uid, "now": now},
+                {
+                    "job": job_id,
+                    "study": study.study_instance_uid,
+                    "now": now,
+                    "report": report_id,
+                    "version": version,
+                },
             )
             return _job(database.execute(_SELECT_ONE, (job_id,)).fetchone())
 
@@ -109,7 +124,7 @@ class SqliteQueue:
             taken = database.execute(
                 "UPDATE jobs SET state = 'running', attempts = attempts + 1, due = :lease, updated = :now "
                 "WHERE number = (SELECT number FROM jobs WHERE state IN ('queued', 'running') AND due <= :now "
-                "ORDER BY number LIMIT 1) RETURNING job_id, study, state, attempts, updated, error",
+                f"ORDER BY number LIMIT 1) RETURNING {_COLUMNS}",
                 values,
             ).fetchone()
         return None if taken is None else _job(taken)
@@ -148,8 +163,7 @@ class SqliteQueue:
         """Jobs, the last changed first."""
         with self._database() as database:
             rows = database.execute(
-                "SELECT job_id, study, state, attempts, updated, error FROM jobs "
-                "ORDER BY updated DESC, number DESC LIMIT ?",
+                f"SELECT {_COLUMNS} FROM jobs ORDER BY updated DESC, number DESC LIMIT ?",  # noqa: S608 - as above
                 (limit,),
             ).fetchall()
         return tuple(_job(row) for row in rows)
@@ -170,8 +184,8 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _job(row: tuple[str, str, str, int, str, str | None]) -> Job:
-    job_id, study, state, attempts, updated, error = row
+def _job(row: tuple[str, str, str, int, str, str | None, str | None, str | None]) -> Job:
+    job_id, study, state, attempts, updated, error, report_id, version = row
     return Job(
         job_id=job_id,
         study=StudyRef(study),
@@ -179,4 +193,5 @@ def _job(row: tuple[str, str, str, int, str, str | None]) -> Job:
         attempts=attempts,
         updated=datetime.fromisoformat(updated),
         error=error,
+        report=ReportRef(report_id, version) if report_id and version else None,
     )

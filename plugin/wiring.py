@@ -12,7 +12,7 @@ from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.flow import Edges, Tools, identity_of, process
 from plugin.identity import derived_id
-from plugin.ports import Grounder, ImageArchive, JobQueue, ReportStore, StudyFeed
+from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
@@ -146,10 +146,10 @@ def make_services(settings: Settings, tools: Tools) -> Services:
 
     edges = make_edges(settings)
 
-    def ground(study: StudyRef) -> object:
+    def ground(job: Job) -> object:
         root = (settings.public_url or "").rstrip("/")
-        page_url = f"{root}/studies/{study.study_instance_uid}/page" if root else None
-        return process(study, edges=edges, tools=tools, page_url=page_url)
+        page_url = f"{root}/studies/{job.study.study_instance_uid}/page" if root else None
+        return process(job.study, job.report, edges=edges, tools=tools, page_url=page_url)
 
     def job_id(study: StudyRef) -> str:
         descriptions = edges.archive.describe(study)

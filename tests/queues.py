@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from plugin.ports import Job, JobState
 from plugin.queue import retry_delay_s
-from plugin.values import StudyRef
+from plugin.values import ReportRef, StudyRef
 
 
 @dataclass(slots=True)
@@ -37,11 +37,11 @@ class MemoryQueue:
         self.jobs[job.job_id], self.due[job.job_id] = replace(job, updated=self.clock.now), due
         return self.jobs[job.job_id]
 
-    def put(self, job_id: str, study: StudyRef) -> Job:
+    def put(self, job_id: str, study: StudyRef, report: ReportRef | None = None) -> Job:
         job = self.jobs.get(job_id)
         if job is not None and job.state is not JobState.FAILED:
             return job
-        return self._change(Job(job_id, study, JobState.QUEUED, 0, self.clock.now), due=self.clock.now)
+        return self._change(Job(job_id, study, JobState.QUEUED, 0, self.clock.now, report=report), due=self.clock.now)
 
     def take(self) -> Job | None:
         now = self.clock.now

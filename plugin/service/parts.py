@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from plugin.errors import InputError
-from plugin.ports import Grounder, JobQueue, ReportReader
+from plugin.ports import Grounder, Job, JobQueue, ReportReader
 from plugin.values import Radiograph, StudyRef
 
 
@@ -35,7 +35,7 @@ class Services:
 
     Parameters
     ----------
-    ground : grounds one study and stores what it finds; doing it twice changes nothing. Raises SightlineError.
+    ground : does one job and stores what it finds; doing it twice changes nothing. Raises SightlineError.
     job_id : the id of the job that grounds a study now; equal for equal work (study, report version, model, settings).
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
     checks : what ``/health/ready`` asks.
@@ -43,7 +43,7 @@ class Services:
 
     queue: JobQueue
     results: Results
-    ground: Callable[[StudyRef], object]
+    ground: Callable[[Job], object]
     job_id: Callable[[StudyRef], str]
     grounder: Grounder
     read_report: ReportReader

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from plugin.errors import SightlineError, TransientError
 from plugin.ports import Job, JobQueue
 from plugin.service.problems import log_defect
-from plugin.values import StudyRef
 
 _log = logging.getLogger(__name__)
 
 
-def work_once(queue: JobQueue, ground: Callable[[StudyRef], object]) -> Job | None:
-    """Take one job, ground its study and settle it; the job as it was taken, or None when none is due.
+def work_once(queue: JobQueue, ground: Callable[[Job], object]) -> Job | None:
+    """Take one job, do it and settle it; the job as it was taken, or None when none is due.
 
     Raises
     ------
@@ -28,7 +27,7 @@ def work_once(queue: JobQueue, ground: Callable[[StudyRef], object]) -> Job | No
         return None
     began = time.monotonic()
     try:
-        ground(job.study)
+        ground(job)
     except SightlineError as error:
         queue.fail(job.job_id, str(error), retryable=error.retryable)
         _log.warning("job %s: %s after %.1f s", job.job_id, type(error).__name__, time.monotonic() - began)
@@ -49,7 +48,7 @@ class Worker:
     idle_s : how long it sleeps when no job is due, unless :meth:`wake` is called.
     """
 
-    def __init__(self, queue: JobQueue, ground: Callable[[StudyRef], object], *, idle_s: float = 2.0) -> None:
+    def __init__(self, queue: JobQueue, ground: Callable[[Job], object], *, idle_s: float = 2.0) -> None:
         self._queue = queue
         self._ground = ground
         self._idle_s = idle_s

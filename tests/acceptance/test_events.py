@@ -58,7 +58,8 @@ settings = load_settings()
 archive = make_archive(settings)
 ledger = settings.data_dir / "ledger"
 
-def ground(study):
+def ground(job):
+    study = job.study
     assert archive.describe(study)
     uid = study.study_instance_uid
     names = {"SeriesInstanceUID": derived_uid("ours", "series", uid), "SOPInstanceUID": derived_uid("ours", uid)}

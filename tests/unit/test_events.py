@@ -34,7 +34,7 @@ def services() -> Services:
     return Services(
         queue=MemoryQueue(),
         results=None,  # type: ignore[arg-type] - no test here reads results
-        ground=lambda study: None,
+        ground=lambda job: None,
         job_id=lambda study: f"job-{study.study_instance_uid}",
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]

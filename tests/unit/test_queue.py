@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from queues import MemoryQueue, StandingClock
 from plugin.errors import TransientError
 from plugin.ports import Job, JobQueue, JobState
 from plugin.queue import SqliteQueue, retry_delay_s, utc_now
-from plugin.values import StudyRef
+from plugin.values import ReportRef, StudyRef
 
 STUDY, OTHER = StudyRef("1.2.3"), StudyRef("1.2.4")
+REPORT = ReportRef("report-1", "2")
 LEASE_S = 600.0
 MakeQueue = Callable[[StandingClock, int], JobQueue]
 
@@ -54,6 +56,12 @@ class TestEveryQueue:
 
         assert job == Job("a", STUDY, JobState.QUEUED, 0, clock.now)
         assert queue.get("a") == job
+
+    def test_a_job_keeps_the_report_it_is_about(self, queue: JobQueue) -> None:
+        queue.put("a", STUDY, REPORT)
+
+        assert taken(queue).report == REPORT
+        assert queue.list()[0].report == REPORT
 
     def test_an_unknown_job_is_none(self, queue: JobQueue) -> None:
         assert queue.get("a") is None
@@ -217,6 +225,17 @@ class TestSqliteQueue:
         reopened = SqliteQueue(tmp_path / "jobs.sqlite")
 
         assert taken(reopened).study == STUDY
+
+    def test_a_file_of_an_earlier_version_is_taken_over(self, tmp_path: Path) -> None:
+        queue = SqliteQueue(tmp_path / "jobs.sqlite")
+        queue.put("a", STUDY)
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as database, database:
+            for column in ("report_id", "report_version"):
+                database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+
+        reopened = SqliteQueue(tmp_path / "jobs.sqlite")
+
+        assert (taken(reopened).study, reopened.put("b", STUDY, REPORT).report) == (STUDY, REPORT)
 
     def test_many_workers_take_each_job_once(self, tmp_path: Path) -> None:
         path = tmp_path / "jobs.sqlite"

@@ -30,15 +30,16 @@ from model.values import Grounding, Heatmap, ModelCard, Query, Question, Region,
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.page.evidence import evidence_json, evidence_page
-from plugin.ports import JobState
+from plugin.ports import Job, JobState
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Check, Services, create_app
 from plugin.service.app import serve
 from plugin.service.worker import Worker, work_once
-from plugin.values import Radiograph, StudyRef
+from plugin.values import Radiograph, ReportRef, StudyRef
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 STUDY = StudyRef(UID)
+REPORT = ReportRef("report-1", "2")
 SECRET = "Müller^Jörg"
 SQUARE = Region(((10.0, 20.0), (30.0, 20.0), (30.0, 40.0), (10.0, 40.0)), 0.9)
 
@@ -102,12 +103,12 @@ class Works:
 
     services: Services
     grounder: SquareGrounder
-    grounded: list[StudyRef]
+    grounded: list[Job]
 
 
 @pytest.fixture
 def works(tmp_path: Path) -> Works:
-    grounded: list[StudyRef] = []
+    grounded: list[Job] = []
     grounder = SquareGrounder()
     services = Services(
         queue=MemoryQueue(),
@@ -471,7 +472,7 @@ class TestDescription:
 
 
 def raising(error: Exception) -> Callable[[StudyRef], object]:
-    def ground(_: StudyRef) -> object:
+    def ground(_: Job) -> object:
         raise error
 
     return ground
@@ -482,12 +483,12 @@ class TestWorker:
         assert work_once(MemoryQueue(), raising(RuntimeError())) is None
 
     def test_a_job_is_grounded_and_done(self) -> None:
-        queue, grounded = MemoryQueue(), list[StudyRef]()
-        queue.put("a", STUDY)
+        queue, grounded = MemoryQueue(), list[Job]()
+        queue.put("a", STUDY, REPORT)
 
         work_once(queue, grounded.append)
 
-        assert grounded == [STUDY]
+        assert [(job.study, job.report) for job in grounded] == [(STUDY, REPORT)]
         assert queue.jobs["a"].state is JobState.DONE
 
     @pytest.mark.parametrize(
@@ -517,15 +518,15 @@ class TestWorker:
     def test_a_submitted_study_is_worked_on_at_once(self, works: Works) -> None:
         done = threading.Event()
 
-        def ground(study: StudyRef) -> None:
-            works.grounded.append(study)
+        def ground(job: Job) -> None:
+            works.grounded.append(job)
             done.set()
 
         with client_of(replace(works.services, ground=ground), work=True) as client:
             client.post("/studies", json={"study_instance_uid": UID})
             assert done.wait(5)
 
-        assert works.grounded == [STUDY]
+        assert [job.study for job in works.grounded] == [STUDY]
         assert works.services.queue.get(f"job-{UID}").state is JobState.DONE  # type: ignore[union-attr]
 
     def test_a_queue_that_is_away_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
