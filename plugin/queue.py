@@ -32,6 +32,9 @@ CREATE INDEX IF NOT EXISTS jobs_updated ON jobs (updated);
 """
 _COLUMNS = "job_id, study, state, attempts, updated, error, report_id, report_version"
 _SELECT_ONE = f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?"  # noqa: S608 - constants of this module
+_OLDEST = "SELECT number FROM jobs WHERE state IN ('queued', 'running') AND due <= :now ORDER BY number LIMIT 1"
+_RUN = "UPDATE jobs SET state = 'running', attempts = attempts + 1, due = :lease, updated = :now"
+_TAKE = f"{_RUN} WHERE number = ({_OLDEST}) RETURNING {_COLUMNS}"
 _WORKER_DIED = "The worker ended in the middle of this job, as often as a job may be tried."
 
 
@@ -122,9 +125,7 @@ class SqliteQueue:
                 values,
             )
             taken = database.execute(
-                "UPDATE jobs SET state = 'running', attempts = attempts + 1, due = :lease, updated = :now "
-                "WHERE number = (SELECT number FROM jobs WHERE state IN ('queued', 'running') AND due <= :now "
-                f"ORDER BY number LIMIT 1) RETURNING {_COLUMNS}",
+                _TAKE,
                 values,
             ).fetchone()
         return None if taken is None else _job(taken)
