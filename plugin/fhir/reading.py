@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from plugin.errors import InputError, WithdrawnError
+from plugin.fhir.ours import is_ours
 from plugin.fhir.resource import (
     MAX_BYTES,
     Element,
@@ -75,7 +76,7 @@ def report_from_text(content: bytes) -> Report:
 
 
 def reports_from(document: bytes) -> tuple[Report, ...]:
-    """Every usable DiagnosticReport in FHIR JSON, in order.
+    """Every usable DiagnosticReport in FHIR JSON, in order; what Sightline wrote itself is passed over.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def reports_from(document: bytes) -> tuple[Report, ...]:
         If it is not FHIR JSON, holds no DiagnosticReport, or none of them can be used: the reason of the first.
     """
     resources = resources_of(parse(document))
-    found = resources.of_type("DiagnosticReport")
+    found = tuple(each for each in resources.of_type("DiagnosticReport") if not is_ours(each))
     if not found:
         raise InputError("there is no DiagnosticReport in the FHIR input: give the report, or a Bundle that holds it")
     reports, refusals = [], []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plugin.errors import ConformanceError, InputError
+from plugin.fhir.ours import is_ours
 from plugin.fhir.reading import identity_of, ref_of, status_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, parse
 from plugin.matching import match
@@ -24,13 +25,15 @@ class Candidate:
 
 
 def is_about(candidate: Candidate, study: StudyIdentity) -> bool:
-    """Whether the data alone say that the report is about *study*.
+    """Whether the data alone say that the report is about *study*; what Sightline wrote itself is about none.
 
     Raises
     ------
     InputError
         If the report names the study, but another patient.
     """
+    if is_ours(candidate.report):
+        return False
     identity = identity_of(candidate.report, candidate.resources)
     try:
         return match(identity, study).proven
