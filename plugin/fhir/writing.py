@@ -6,14 +6,9 @@ reference is relative or logical. The radiologist's own report is referred to an
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Iterator
-from datetime import UTC
-from html import escape
-from typing import Any, Protocol
+from typing import Protocol
 
 from fhir.resources.R4B.bundle import Bundle
 
@@ -36,16 +31,26 @@ from plugin.fhir.codes import (
     absent,
     coded,
 )
-from plugin.fhir.reading import DICOM_UID_SYSTEM
-from plugin.fhir.resource import is_fhir_id
+from plugin.fhir.parts import (
+    URI,
+    Fhir,
+    clean,
+    device_id,
+    fingerprint,
+    hash_uri,
+    instance_reference,
+    instant_of,
+    logical,
+    name_of,
+    narrative,
+    present,
+    report_reference,
+    study_reference,
+    subject_of,
+    uid_identifier,
+)
 from plugin.identity import derived_id
 from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement
-
-Fhir = dict[str, Any]
-"""A resource, or a part of one, on its way into the typed builder; None means absent. Never leaves this module."""
-
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
-_URI = "urn:ietf:rfc:3986"
 
 
 class Instance(Protocol):
@@ -91,7 +96,7 @@ def bundle_of(
     attachments = [*_page(page_url, page), *map(_dicom, instances)]
     results = [*observations, *([_document(evidence, attachments)] if attachments else [])]
     resources = (_device(evidence), *results, _provenance(evidence, results, instances))
-    bundle = _present({"resourceType": "Bundle", "type": "transaction", "entry": [_put(each) for each in resources]})
+    bundle = present({"resourceType": "Bundle", "type": "transaction", "entry": [_put(each) for each in resources]})
     try:
         Bundle.model_validate(bundle)
     except ValueError as error:
@@ -110,19 +115,8 @@ def observation_id(tracking_uid: str) -> str:
     return derived_id("Observation", tracking_uid)
 
 
-def _present(part: Any) -> Any:
-    """*part* without what is absent: FHIR JSON has no null here, and no empty object."""
-    if isinstance(part, dict):
-        return {name: _present(value) for name, value in part.items() if value is not None}
-    return [_present(each) for each in part] if isinstance(part, (list, tuple)) else part
-
-
 def _put(resource: Fhir) -> Fhir:
-    return {"resource": resource, "request": {"method": "PUT", "url": _name(resource)}}
-
-
-def _name(resource: Fhir) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
+    return {"resource": resource, "request": {"method": "PUT", "url": name_of(resource)}}
 
 
 # The resources
@@ -133,13 +127,13 @@ def _device(evidence: Evidence) -> Fhir:
     card = provenance.model
     return {
         "resourceType": "Device",
-        "id": _device_id(evidence),
-        "text": _narrative(f"Sightline {provenance.software_version} with the model {card.name} {card.version}."),
-        "identifier": [{"system": _URI, "value": _hash_uri(card.weights_sha256)}],
+        "id": device_id(evidence),
+        "text": narrative(f"Sightline {provenance.software_version} with the model {card.name} {card.version}."),
+        "identifier": [{"system": URI, "value": hash_uri(card.weights_sha256)}],
         "status": "active",
         "manufacturer": "Sightline",
-        "deviceName": [{"name": _clean(card.name), "type": "model-name"}],
-        "modelNumber": _clean(card.version),
+        "deviceName": [{"name": clean(card.name), "type": "model-name"}],
+        "modelNumber": clean(card.version),
         "type": {"text": "Software that finds the regions of an image that the phrases of its report speak of"},
         "version": [
             {"type": {"text": "software"}, "value": provenance.software_version},
@@ -153,17 +147,17 @@ def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[
     return {
         "resourceType": "Observation",
         "id": observation_id(grounded.tracking_uid),
-        "text": _narrative(_said(grounded), _seen(grounded)),
-        "identifier": [_uid_identifier(grounded.tracking_uid)],
+        "text": narrative(_said(grounded), _seen(grounded)),
+        "identifier": [uid_identifier(grounded.tracking_uid)],
         "basedOn": [{"reference": f"ServiceRequest/{each}"} for each in evidence.report.service_request_ids] or None,
-        "partOf": [_study(evidence)],
+        "partOf": [study_reference(evidence)],
         "status": "preliminary",
         "category": [IMAGING],
         "code": FINDING,
-        "subject": _subject(evidence),
-        "focus": [_report(evidence)],
-        "issued": _instant(evidence),
-        "device": {"reference": f"Device/{_device_id(evidence)}"},
+        "subject": subject_of(evidence),
+        "focus": [report_reference(evidence)],
+        "issued": instant_of(evidence),
+        "device": {"reference": f"Device/{device_id(evidence)}"},
         "valueCodeableConcept": _value(grounded),
         "interpretation": [INTERPRETATION[phrase.assertion]],
         "bodySite": _site(grounded),
@@ -181,96 +175,35 @@ def _document(evidence: Evidence, attachments: list[Fhir]) -> Fhir:
     return {
         "resourceType": "DocumentReference",
         "id": document_id(evidence.study.study_instance_uid, evidence.report.ref.report_id),
-        "text": _narrative("A chest radiograph and its report, with the report's phrases marked on the image."),
+        "text": narrative("A chest radiograph and its report, with the report's phrases marked on the image."),
         "status": "current",
         "docStatus": "preliminary",
         "category": [RADIOLOGY],
-        "subject": _subject(evidence),
-        "date": _instant(evidence),
-        "author": [{"reference": f"Device/{_device_id(evidence)}"}],
+        "subject": subject_of(evidence),
+        "date": instant_of(evidence),
+        "author": [{"reference": f"Device/{device_id(evidence)}"}],
         "description": "Radiology report with its phrases marked on the image",
         "content": attachments,
-        "context": {"related": [_report(evidence), _study(evidence)]},
+        "context": {"related": [report_reference(evidence), study_reference(evidence)]},
     }
 
 
 def _provenance(evidence: Evidence, results: list[Fhir], instances: tuple[Instance, ...]) -> Fhir:
-    made = [{"reference": _name(each)} for each in results] + [_instance(each.sop_instance_uid) for each in instances]
-    text = _logical(_URI, _hash_uri(evidence.provenance.report_sha256))
+    made = [{"reference": name_of(each)} for each in results] + [
+        instance_reference(each.sop_instance_uid) for each in instances
+    ]
+    text = logical(URI, hash_uri(evidence.provenance.report_sha256))
     text["display"] = f"text used: {evidence.report.text_source}"
-    images = [_instance(image.ref.sop_instance_uid) for image in evidence.images]
-    device = {"reference": f"Device/{_device_id(evidence)}"}
+    images = [instance_reference(image.ref.sop_instance_uid) for image in evidence.images]
+    device = {"reference": f"Device/{device_id(evidence)}"}
     return {
         "resourceType": "Provenance",
         "id": derived_id("Provenance", *evidence.key),
-        "target": made or [_report(evidence)],
-        "recorded": _instant(evidence),
+        "target": made or [report_reference(evidence)],
+        "recorded": instant_of(evidence),
         "agent": [{"type": coded("PARTICIPANT", "author", "Author"), "who": device}],
-        "entity": [{"role": "source", "what": what} for what in (_report(evidence), text, *images)],
+        "entity": [{"role": "source", "what": what} for what in (report_reference(evidence), text, *images)],
     }
-
-
-# Whom and what they are about
-
-
-def _device_id(evidence: Evidence) -> str:
-    provenance = evidence.provenance
-    card = provenance.model
-    parts = (card.name, card.version, card.weights_sha256, provenance.software_version, provenance.reader_version)
-    return derived_id("Device", *parts)
-
-
-def _subject(evidence: Evidence) -> Fhir | None:
-    report = evidence.report
-    if report.subject_id:
-        return {"reference": f"Patient/{report.subject_id}"}
-    patient = report.patient or evidence.images[0].description.patient
-    if patient is None or not patient.patient_id.strip():
-        return None
-    identifier = {"value": _clean(patient.patient_id)}
-    if ":" in patient.issuer:
-        identifier["system"] = patient.issuer
-    return {"type": "Patient", "identifier": identifier}
-
-
-def _report(evidence: Evidence) -> Fhir:
-    """The report version that was read; by identifier when it is not a resource of its own."""
-    ref = evidence.report.ref
-    if not is_fhir_id(ref.report_id):
-        return _logical(_URI, ref.report_id, kind="DiagnosticReport")
-    version = f"/_history/{ref.version}" if is_fhir_id(ref.version) else ""
-    return {"reference": f"DiagnosticReport/{ref.report_id}{version}"}
-
-
-def _study(evidence: Evidence) -> Fhir:
-    report, uid = evidence.report, evidence.study.study_instance_uid
-    if len(report.imaging_study_ids) == 1 and report.study_instance_uids == (uid,):
-        return {"reference": f"ImagingStudy/{report.imaging_study_ids[0]}"}
-    return _logical(DICOM_UID_SYSTEM, f"urn:oid:{uid}", kind="ImagingStudy")
-
-
-def _logical(system: str, value: str, *, kind: str | None = None) -> Fhir:
-    return {"type": kind, "identifier": {"system": system, "value": value}}
-
-
-def _instance(sop_instance_uid: str) -> Fhir:
-    return {"identifier": _uid_identifier(sop_instance_uid)}
-
-
-def _uid_identifier(uid: str) -> Fhir:
-    return {"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{uid}"}
-
-
-def _instant(evidence: Evidence) -> str:
-    """A FHIR instant has a zone; a source's time without one (DICOM) is taken as UTC."""
-    created = evidence.provenance.created
-    return (created if created.tzinfo else created.replace(tzinfo=UTC)).isoformat()
-
-
-def _hash_uri(sha256: str) -> str:
-    """RFC 6920: a name for content by its hash."""
-    digest = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
-    return f"ni:///sha-256;{digest}"
 
 
 # What an Observation says
@@ -280,9 +213,9 @@ def _value(grounded: GroundedPhrase) -> Fhir:
     """The phrase; coded only where the report commits itself."""
     phrase = grounded.phrase
     if phrase.assertion is Assertion.NEGATED:
-        return {"coding": [FINDING_ABSENT], "text": f"Absent: {_clean(phrase.text)}"}
+        return {"coding": [FINDING_ABSENT], "text": f"Absent: {clean(phrase.text)}"}
     codings = _codings(phrase.finding) if phrase.assertion is Assertion.AFFIRMED else []
-    return {"coding": codings or None, "text": _clean(phrase.text)}
+    return {"coding": codings or None, "text": clean(phrase.text)}
 
 
 def _codings(concept: Concept) -> list[Fhir]:
@@ -355,7 +288,7 @@ def _selection(image: ImageRef, *, outline: Fhir) -> list[Fhir]:
 
 
 def _sop_class(uid: str) -> Fhir:
-    return _r5("sopClass", valueCoding={"system": _URI, "code": f"urn:oid:{uid}"})
+    return _r5("sopClass", valueCoding={"system": URI, "code": f"urn:oid:{uid}"})
 
 
 def _polyline(region: Region) -> Fhir:
@@ -399,33 +332,17 @@ def _seen(grounded: GroundedPhrase) -> str:
     return f"Nothing is marked on the image: {reason}" if reason else "Nothing is marked on the image."
 
 
-def _narrative(*sentences: str) -> Fhir:
-    paragraphs = "".join(f"<p>{escape(_clean(sentence))}</p>" for sentence in sentences)
-    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'}
-
-
-def _clean(text: str) -> str:
-    """*text* without the control characters that FHIR strings and XHTML do not allow (R4 datatypes, ``string``)."""
-    return _UNPRINTABLE.sub(" ", text).strip()
-
-
 # What the portal's entry holds
 
 
 def _page(url: str | None, page: bytes | None) -> Iterator[Fhir]:
     if url is not None:
         attachment = {"contentType": "text/html", "url": url, "title": "Report and image, phrase by phrase"}
-        yield {"attachment": attachment | (_fingerprint(page) if page is not None else {})}
+        yield {"attachment": attachment | (fingerprint(page) if page is not None else {})}
 
 
 def _dicom(instance: Instance) -> Fhir:
     uid = {"contentType": "application/dicom", "url": f"urn:oid:{instance.sop_instance_uid}"}
     # IHE RAD TF-3 (XDS-I.b): the format of a DICOM document is its SOP class.
     sop_class = {"system": "urn:oid:1.2.840.10008.2.6.1", "code": instance.sop_class_uid}
-    return {"attachment": uid | _fingerprint(instance.content), "format": sop_class}
-
-
-def _fingerprint(content: bytes) -> Fhir:
-    """Attachment.size and .hash; SHA-1 is what R4 asks for."""
-    digest = hashlib.sha1(content, usedforsecurity=False).digest()
-    return {"size": len(content), "hash": base64.b64encode(digest).decode()}
+    return {"attachment": uid | fingerprint(instance.content), "format": sop_class}
