@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
@@ -19,6 +20,9 @@ from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_endpoint, bearer
 from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
+
+if TYPE_CHECKING:
+    from plugin.fhir.client import FhirClient
 
 
 def make_grounder(settings: Settings) -> Grounder:
@@ -130,7 +134,20 @@ def make_reports(settings: Settings) -> ReportStore:
         return FolderReportStore(settings.reports_dir, settings.data_dir / "fhir")
     from plugin.reports.rest import FhirReportStore
 
-    return FhirReportStore(settings.fhir_url, headers=bearer(settings.fhir_token), timeout_s=settings.timeout_s)
+    return FhirReportStore(make_fhir_client(settings, settings.fhir_url))
+
+
+def make_fhir_client(settings: Settings, url: str) -> FhirClient:
+    """The FHIR server at *url*, signed in at as the settings say; its ``release`` tells what to write for.
+
+    Raises
+    ------
+    InputError
+        If that is no HTTP address.
+    """
+    from plugin.fhir.client import FhirClient
+
+    return FhirClient(url, headers=bearer(settings.fhir_token), timeout_s=settings.timeout_s)
 
 
 def make_queue(settings: Settings) -> JobQueue:

@@ -6,27 +6,43 @@ returns are rebased, redirects are not followed.
 
 from __future__ import annotations
 
+import json
+import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 
 from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
-from plugin.fhir.resource import Element, parse
+from plugin.fhir.capability import Capability, Release, capability_of, unknown
+from plugin.fhir.resource import Element, is_fhir_id, parse
+from plugin.fhir.sending import BUSY, DELAYS_S, Answer, Sender
 
-BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-CONFLICT = frozenset({409, 412})
+CONFLICT: Final = frozenset({409, 412})
 """HAPI says 409 where others say 412."""
 
-MAX_PAGES = 1000
-MAX_WAIT_S = 30.0
-_DELAYS_S = (0.5, 1.0, 2.0)
+MAX_PAGES: Final = 1000
+RESTARTS: Final = 3
+"""Times that a search is begun again because its next links expired."""
+CAPABILITY_S: Final = 3600.0
+"""How long a CapabilityStatement is gone by: servers are upgraded without us."""
 _GONE = (404, 410)
+_EXPIRED = (400, 404, 410)
+_UNSPOKEN = (406, 415)
 # Codes and paths name rules; free text may quote the patient.
 _SAFE = re.compile(r"[\w.\-\[\]()]{1,80}")
+
+
+class ConflictError(TransientError):
+    """Another writer was faster: read again what stands there, and decide anew."""
+
+
+class SearchExpiredError(TransientError):
+    """The server does not know the search's further pages any more: start it again."""
 
 
 class FhirClient:
@@ -37,8 +53,9 @@ class FhirClient:
     base_url : of the FHIR service ("https://host/fhir").
     client : the connection pool, which whoever made it closes; None for one that lives as long as this object.
     headers : sent with every request, for example ``Authorization``.
-    timeout_s : longest wait for one answer.
-    sleep : waits between tries; an argument so that tests need not wait.
+    auth : what signs in with every request, for example :class:`plugin.fhir.signing_in.Bearer`; None: nothing.
+    timeout_s : longest wait for a connection and between two parts of an answer.
+    sleep, jitter, clock : see :class:`plugin.fhir.sending.Sender`; arguments so that tests need not wait.
 
     Raises
     ------
@@ -52,17 +69,43 @@ class FhirClient:
         *,
         client: httpx.Client | None = None,
         headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
         timeout_s: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not re.match(r"https?://[^/?#]+", base_url):
             raise InputError("the FHIR server's base URL has to start with http:// or https://: set SIGHTLINE_FHIR_URL")
         self._base = base_url.rstrip("/")
-        self._client = client or httpx.Client()
+        self._sender = Sender(client or httpx.Client(), timeout_s=timeout_s, sleep=sleep, jitter=jitter, clock=clock)
         # no-cache: HAPI answers equal searches from a cache for a minute otherwise.
         self._headers = {"Accept": "application/fhir+json", "Cache-Control": "no-cache", **(headers or {})}
-        self._timeout_s = timeout_s
-        self._sleep = sleep
+        self._auth = auth
+        self._clock = clock
+        self._lock = Lock()
+        self._capability: tuple[float, Capability] | None = None
+
+    @property
+    def capability(self) -> Capability:
+        """What the server says of itself: read once, and again after an hour.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        InputError
+            If it speaks XML only.
+        """
+        with self._lock:
+            if self._capability is None or self._clock() >= self._capability[0]:
+                self._capability = (self._clock() + CAPABILITY_S, self._told())
+            return self._capability[1]
+
+    @property
+    def release(self) -> Release:
+        """The release of FHIR to write for; raises as :attr:`capability`."""
+        return self.capability.release
 
     def read(self, name: str) -> Element | None:
         """The resource "Type/id" or "Type/id/_history/version"; None when there is none, or it was deleted.
@@ -75,9 +118,9 @@ class FhirClient:
             If the server is not a FHIR server that speaks JSON.
         """
         answer = self._request("GET", f"{self._base}/{name}")
-        if answer.status_code in _GONE:
+        if answer.status in _GONE:
             return None
-        return self._resource(answer)
+        return self._resource(answer, bodiless=False)
 
     def relative(self, reference: str) -> str:
         """A literal reference to this server's own resource as "Type/id"; "" when it may be another server's."""
@@ -85,80 +128,211 @@ class FhirClient:
         return "" if ":" in own else own
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> Iterator[Element]:
-        """Every hit, over all pages, each once.
+        """Every hit, over all pages, each version once; begun again when the next links expire.
 
         Raises
         ------
         TransientError, InputError
-            As :meth:`read`; also if the pages do not end.
+            As :meth:`read`; also if the pages do not end, or expire again and again.
         """
-        url: str | None = f"{self._base}/{resource_type}?{httpx.QueryParams(dict(params))}"
+        seen: set[tuple[str, str, str]] = set()
+        for left in range(RESTARTS, -1, -1):
+            try:
+                for page in self.pages(resource_type, tuple(params.items())):
+                    for hit in page:
+                        version = (hit.type, hit.id, hit.child("meta").string("versionId"))
+                        if version not in seen:
+                            seen.add(version)
+                            yield hit
+            except SearchExpiredError:
+                if not left:
+                    raise
+            else:
+                return
+
+    def pages(
+        self, resource_type: str, params: Sequence[tuple[str, str]], *, most: int = MAX_PAGES
+    ) -> Iterator[tuple[Element, ...]]:
+        """The hits of a search page by page, as the server gives them: with what it repeats.
+
+        Raises
+        ------
+        SearchExpiredError
+            If the server refuses a further page that it named itself.
+        TransientError, InputError
+            As :meth:`read`; also if there are more than *most* pages.
+        """
+        url: str | None = f"{self._base}/{resource_type}?{httpx.QueryParams(list(params))}"
         visited: set[str] = set()
-        seen: set[tuple[str, str]] = set()
         while url and url not in visited:
-            if len(visited) == MAX_PAGES:
-                raise TransientError(f"the FHIR server's search goes on after {MAX_PAGES} pages")
+            if len(visited) == most:
+                raise TransientError(f"the FHIR server's search goes on after {most} pages")
+            answer = self._request("GET", url)
+            if visited and answer.status in _EXPIRED:
+                raise SearchExpiredError(f"the FHIR server answered {answer.status} to its own next link")
             visited.add(url)
-            page = self._resource(self._request("GET", url))
-            for hit in _hits(page):
-                if (hit.type, hit.id) not in seen:
-                    seen.add((hit.type, hit.id))
-                    yield hit
+            page = self._resource(answer, bodiless=False)
+            yield tuple(_hits(page))
             url = self._next(page, resource_type)
 
-    def transaction(self, bundle: str) -> None:
-        """Send a transaction Bundle of PUTs; tried again as a whole, since PUTs may be repeated.
+    def update(self, name: str, change: Callable[[Element], Mapping[str, object] | None]) -> Element | None:
+        """Change the resource *name* ("Type/id") as it stands on the server, and no other version of it.
+
+        Parameters
+        ----------
+        change : what it is to be; None or the same: it is right as it is. Called again with what stands there when
+            another writer was faster, so it must not depend on being called once.
+
+        Returns
+        -------
+        What stands there now; None when there is no such resource.
+
+        Raises
+        ------
+        ConflictError
+            If other writers keep being faster.
+        ConformanceError
+            If the server refuses what it is to be.
+        TransientError, InputError
+            As :meth:`read`.
+        """
+        for delay_s in (*DELAYS_S, None):
+            there = self.read(name)
+            wanted = None if there is None else change(there)
+            if there is None or wanted is None or wanted == there.json:
+                return there
+            answer = self._request("PUT", f"{self._base}/{name}", content=_body(wanted), if_match=_etag(there))
+            if answer.status not in CONFLICT:
+                return self._resource(answer, refused=ConformanceError) or Element(wanted)
+            if delay_s is not None:
+                self._sender.sleep(delay_s)
+        raise ConflictError(f"the FHIR server answered {answer.status} to every try: another writer keeps being faster")
+
+    def put(self, resource: Mapping[str, object]) -> bool:
+        """PUT *resource* to its own id; False when the server refuses it there (400, 404, 405, 422).
+
+        Raises
+        ------
+        ConflictError
+            If another writer keeps winning.
+        TransientError, ConformanceError
+            As :meth:`transaction`.
+        """
+        url = f"{self._base}/{resource['resourceType']}/{resource['id']}"
+        answer = self._request("PUT", url, content=_body(resource), again=BUSY | CONFLICT)
+        if answer.status in (400, 404, 405, 422):
+            return False
+        self._resource(answer, refused=ConformanceError)
+        return True
+
+    def create(self, resource: Mapping[str, object], *, unless: str) -> str:
+        """The name ("Type/id") of the resource that *unless* finds, or else of *resource*, made now under a new id.
+
+        Parameters
+        ----------
+        unless : search parameters (``If-None-Exist``), which have to find this resource and no other.
+
+        Raises
+        ------
+        ConflictError
+            If they find several.
+        TransientError, ConformanceError
+            As :meth:`transaction`.
+        """
+        kind = str(resource["resourceType"])
+        answer = self._request("POST", f"{self._base}/{kind}", content=_body(resource), if_none_exist=unless)
+        made = self._resource(answer, refused=ConformanceError)
+        made_id = made.id if made.type == kind else ""
+        # An answer may be empty, or an OperationOutcome: the address is there all the same (R4 http.html#create).
+        found = re.search(rf"{kind}/([A-Za-z0-9\-.]{{1,64}})(/_history/|$)", answer.headers.get("location", ""))
+        if not made_id and not found:
+            raise TransientError("the FHIR server made a resource and did not say under which id")
+        return f"{kind}/{made_id or (found[1] if found else '')}"
+
+    def delete(self, name: str) -> bool:
+        """Delete the resource *name*; whether it is gone now. A server may refuse (405, 403).
 
         Raises
         ------
         TransientError
-            If the server does not answer, or another writer keeps winning.
+            If the server does not answer.
+        """
+        answer = self._request("DELETE", f"{self._base}/{name}")
+        return answer.ok or answer.status in _GONE
+
+    def transaction(self, bundle: str, *, conditional: bool = False) -> Element:
+        """Send a transaction Bundle of PUTs; tried again as a whole, since PUTs may be repeated.
+
+        Parameters
+        ----------
+        conditional : the entries carry conditions (ifMatch, ifNoneExist), so that a conflict is not tried again here.
+
+        Returns
+        -------
+        The server's answer, a Bundle; empty if the server sends none.
+
+        Raises
+        ------
+        ConflictError
+            If another writer keeps winning, or won against a condition.
+        TransientError
+            If the server does not answer.
         ConformanceError
             If the server refuses the bundle or one of its entries.
         """
-        answer = self._request("POST", self._base, content=bundle.encode(), again=BUSY | CONFLICT)
-        if answer.status_code in _GONE:
+        again = BUSY if conditional else BUSY | CONFLICT
+        answer = self._request("POST", self._base, content=bundle.encode(), again=again)
+        if answer.status in _GONE:
             raise _refused(answer, ConformanceError)
-        for entry in self._resource(answer, refused=ConformanceError).children("entry"):
+        answered = self._resource(answer, refused=ConformanceError)
+        for entry in answered.children("entry"):
             status = entry.child("response").string("status")
             if status and not status.startswith("2"):
                 raise _entry_refused(status, entry.child("response").child("outcome"))
+        return answered
+
+    def _told(self) -> Capability:
+        answer = self._request("GET", f"{self._base}/metadata")
+        if not answer.ok and answer.status not in _UNSPOKEN:
+            return unknown(f"HTTP {answer.status}")
+        statement = self._resource(answer, bodiless=False)
+        return capability_of(statement) if statement.type == "CapabilityStatement" else unknown("it is something else")
 
     def _request(
-        self, method: str, url: str, *, content: bytes | None = None, again: frozenset[int] = BUSY
-    ) -> httpx.Response:
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None = None,
+        again: frozenset[int] = BUSY,
+        if_match: str = "",
+        if_none_exist: str = "",
+    ) -> Answer:
         """The server's answer, which may be a refusal; tried again while it is busy."""
         headers = self._headers | ({"Content-Type": "application/fhir+json"} if content else {})
-        failure: SightlineError
-        for delay_s in (*_DELAYS_S, None):
-            try:
-                answer = self._client.request(
-                    method, url, content=content, headers=headers, timeout=self._timeout_s, follow_redirects=False
-                )
-            except (httpx.RequestError, httpx.InvalidURL) as error:
-                # A truncated body ends here too. The class alone: messages quote addresses.
-                failure = TransientError(f"the FHIR server does not answer ({type(error).__name__})")
-                wait_s = delay_s
-            else:
-                if answer.status_code not in again:
-                    return answer
-                failure = _refused(answer, TransientError)
-                wait_s = None if delay_s is None else _retry_after(answer, delay_s)
-            if wait_s is None or wait_s > MAX_WAIT_S:
-                break
-            self._sleep(wait_s)
-        raise failure
+        headers |= {"If-Match": if_match} if if_match else {}
+        headers |= {"If-None-Exist": if_none_exist} if if_none_exist else {}
+        return self._sender.send(
+            method, url, headers=headers, content=content, auth=self._auth, again=again, refused=_not_now
+        )
 
-    def _resource(self, answer: httpx.Response, *, refused: type[SightlineError] = InputError) -> Element:
-        if answer.status_code in (401, 403):
-            raise _refused(answer, TransientError, "; check the credentials (SIGHTLINE_FHIR_TOKEN)")
-        if answer.is_redirect:
+    def _resource(
+        self, answer: Answer, *, refused: type[SightlineError] = InputError, bodiless: bool = True
+    ) -> Element:
+        """The resource in *answer*; an empty one where there is no body and *bodiless* says that this may be."""
+        if answer.status in (401, 403):
+            settings = "SIGHTLINE_FHIR_TOKEN, _USER or _CLIENT_ID"
+            raise _refused(answer, TransientError, f"; check the credentials ({settings})")
+        if answer.status in CONFLICT and refused is ConformanceError:
+            raise _refused(answer, ConflictError)
+        if answer.redirects:
             raise InputError("the FHIR server redirects, which is not followed: set SIGHTLINE_FHIR_URL to its new base")
-        if not answer.is_success:
+        xml = "xml" in answer.headers.get("content-type", "") and answer.ok
+        if xml or answer.status in _UNSPOKEN:
+            raise InputError("the FHIR server answers in XML, or refuses JSON: Sightline needs one that speaks JSON")
+        if not answer.ok:
             raise _refused(answer, refused)
-        if "xml" in answer.headers.get("content-type", ""):
-            raise InputError("the FHIR server answers in XML: Sightline needs one that speaks JSON")
-        if not answer.content and answer.request.method != "GET":
+        if not answer.content and bodiless:
             return Element()
         try:
             return parse(answer.content)
@@ -196,6 +370,16 @@ def token(value: str, *, system: str | None = None) -> str:
     return "|".join(re.sub(r"([\\,|$])", r"\\\1", part) for part in parts)
 
 
+def _body(resource: Mapping[str, object]) -> bytes:
+    return json.dumps(resource, ensure_ascii=False).encode()
+
+
+def _etag(there: Element) -> str:
+    """The version of *there* as HTTP writes it (R4 http.html#concurrency); "" where the server tells none."""
+    version = there.child("meta").string("versionId")
+    return f'W/"{version}"' if is_fhir_id(version) else ""
+
+
 def _hits(page: Element) -> Iterator[Element]:
     for entry in page.children("entry"):
         resource = entry.child("resource")
@@ -204,29 +388,23 @@ def _hits(page: Element) -> Iterator[Element]:
             yield resource
 
 
-def _retry_after(answer: httpx.Response, default_s: float) -> float:
-    """Seconds that the server asks to wait (RFC 9110 10.2.3), as a number or as a date by its own clock."""
-    asked = answer.headers.get("retry-after", "")
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        until, now = parsedate_to_datetime(asked), parsedate_to_datetime(answer.headers["date"])
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError, KeyError):
-        return default_s
+def _not_now(answer: Answer) -> SightlineError:
+    return _refused(answer, ConflictError if answer.status in CONFLICT else TransientError)
 
 
-def _refused(answer: httpx.Response, error: type[SightlineError], advice: str = "") -> SightlineError:
+def _refused(answer: Answer, error: type[SightlineError], advice: str = "") -> SightlineError:
     try:
         outcome = parse(answer.content)
     except InputError:
         outcome = Element()
-    return error(f"the FHIR server answered {answer.status_code}{_issues(outcome)}{advice}")
+    return error(f"the FHIR server answered {answer.status}{_issues(outcome)}{advice}")
 
 
 def _entry_refused(status: str, outcome: Element) -> SightlineError:
     code = int(status[:3]) if status[:3].isdecimal() else 0
-    error = TransientError if code in BUSY | CONFLICT else ConformanceError
+    error: type[SightlineError] = TransientError if code in BUSY else ConformanceError
+    if code in CONFLICT:
+        error = ConflictError
     return error(f"the FHIR server answered {code} to an entry of the bundle{_issues(outcome)}")
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-
-import httpx
+from collections.abc import Iterable, Iterator
 
 from plugin.errors import InputError
 from plugin.fhir.client import FhirClient, token
@@ -26,19 +23,13 @@ class FhirReportStore:
     R4 has no search parameter from DiagnosticReport to its study. So the study, its orders and its patient are looked
     up first, then their reports, and of these the ladder of :mod:`plugin.matching` keeps the ones about the study.
 
-    Parameters are those of :class:`plugin.fhir.client.FhirClient`.
+    Parameters
+    ----------
+    server : where the reports are, and where results go.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        client: httpx.Client | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._server = FhirClient(base_url, client=client, headers=headers, timeout_s=timeout_s, sleep=sleep)
+    def __init__(self, server: FhirClient) -> None:
+        self._server = server
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """See :class:`plugin.ports.ReportStore`.

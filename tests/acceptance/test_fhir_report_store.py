@@ -5,6 +5,7 @@ import pytest
 from report_store_contract import ReportStoreContract
 
 from plugin.errors import TransientError
+from plugin.fhir.client import FhirClient
 from plugin.reports.rest import FhirReportStore
 
 pytestmark = pytest.mark.acceptance
@@ -16,7 +17,7 @@ class Site:
     def __init__(self, base_url, client):
         self.base_url = base_url
         self.client = client
-        self.store = FhirReportStore(base_url, client=client)
+        self.store = FhirReportStore(FhirClient(base_url, client=client))
 
     def put(self, *resources):
         for resource in resources:
@@ -55,6 +56,6 @@ class TestFhirServer(ReportStoreContract):
 
     def test_a_server_that_is_gone_is_a_transient_error(self, world):
         with httpx.Client() as client:
-            store = FhirReportStore("http://127.0.0.1:9/fhir", client=client, sleep=lambda _: None)
+            store = FhirReportStore(FhirClient("http://127.0.0.1:9/fhir", client=client, sleep=lambda _: None))
             with pytest.raises(TransientError):
                 store.find(world.identity)

@@ -47,6 +47,19 @@ def slow(handler):
     handler.close_connection = True
 
 
+def endless(handler):
+    """A byte now and then: no wait is long, and the whole never comes."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(PATIENT)))
+    handler.end_headers()
+    for byte in PATIENT:
+        handler.wfile.write(bytes([byte]))
+        handler.wfile.flush()
+        if handler.server.released.wait(timeout=0.05):
+            break
+    handler.close_connection = True
+
+
 @contextmanager
 def server(*behaviours):
     """Each request is met by the next behaviour, the last one again and again."""
@@ -77,7 +90,7 @@ def test_one_broken_answer_is_followed_by_another_try(fault):
     waits = []
 
     with server(fault, whole) as base, httpx.Client() as pool:
-        found = FhirClient(base, client=pool, timeout_s=1, sleep=waits.append).read("Patient/p")
+        found = FhirClient(base, client=pool, timeout_s=1, sleep=waits.append, jitter=lambda: 0.0).read("Patient/p")
 
     assert found.id == "p"
     assert waits == [0.5]
@@ -87,3 +100,13 @@ def test_one_broken_answer_is_followed_by_another_try(fault):
 def test_a_server_that_keeps_breaking_is_a_transient_error(fault):
     with server(fault) as base, httpx.Client() as pool, pytest.raises(TransientError, match="does not answer"):
         FhirClient(base, client=pool, timeout_s=1, sleep=lambda _: None).read("Patient/p")
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up():
+    waits = []
+
+    with server(endless, whole) as base, httpx.Client() as pool:
+        found = FhirClient(base, client=pool, timeout_s=0.1, sleep=waits.append).read("Patient/p")
+
+    assert found.id == "p"
+    assert len(waits) == 1

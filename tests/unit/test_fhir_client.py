@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from plugin.errors import ConformanceError, InputError, TransientError
-from plugin.fhir.client import FhirClient, rebased, token
+from plugin.fhir.capability import Release
+from plugin.fhir.client import ConflictError, FhirClient, SearchExpiredError, rebased, token
 
 BASE = "https://fhir.example/fhir"
 PUTS = '{"resourceType": "Bundle", "type": "transaction", "entry": []}'
@@ -38,8 +39,16 @@ class Server:
         self.answers = list(answers)
         self.requests = []
         self.waits = []
-        pool = httpx.Client(transport=httpx.MockTransport(self._handle), follow_redirects=True)
-        self.client = FhirClient(BASE, client=pool, headers={"Authorization": "Bearer t"}, sleep=self.waits.append)
+        self.pool = httpx.Client(transport=httpx.MockTransport(self._handle), follow_redirects=True)
+        self.now = 0.0
+        self.client = FhirClient(
+            BASE,
+            client=self.pool,
+            headers={"Authorization": "Bearer t"},
+            sleep=self.waits.append,
+            jitter=lambda: 0.0,
+            clock=lambda: self.now,
+        )
 
     def _handle(self, request):
         self.requests.append(request)
@@ -71,7 +80,7 @@ def test_a_missing_or_deleted_resource_is_none(status):
     assert Server(answer(outcome("not-found"), status)).client.read("Patient/p") is None
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 599])
 def test_a_busy_server_is_asked_again(status):
     server = Server(answer(status=status), answer(report(1)))
 
@@ -100,6 +109,22 @@ def test_a_retry_after_that_means_nothing_is_ignored(value):
     server.client.read("DiagnosticReport/r1")
 
     assert server.waits == [0.5]
+
+
+def test_tries_are_spread_so_that_workers_do_not_come_back_together():
+    server = Server(answer(status=503), answer(status=503, retry_after="4"), answer(report(1)))
+    client = FhirClient(BASE, client=server.pool, sleep=server.waits.append, jitter=lambda: 0.5)
+    client.read("DiagnosticReport/r1")
+
+    assert server.waits == [0.5 + 0.125, 4 + 0.25]
+
+
+def test_what_a_server_does_not_know_is_not_asked_again():
+    server = Server(answer(outcome("not-supported"), 501))
+
+    with pytest.raises(InputError, match="501"):
+        server.client.read("DiagnosticReport/r1")
+    assert server.waits == []
 
 
 def test_a_long_retry_after_is_left_to_the_job_queue():
@@ -136,6 +161,12 @@ def test_an_xml_only_server_is_refused_clearly():
 
     with pytest.raises(InputError, match="XML"):
         Server(xml).client.read("Patient/p")
+
+
+@pytest.mark.parametrize("status", [406, 415])
+def test_a_server_that_refuses_json_is_refused_clearly(status):
+    with pytest.raises(InputError, match="speaks JSON"):
+        Server(httpx.Response(status)).client.read("Patient/p")
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -238,20 +269,42 @@ def test_a_next_link_that_leads_back_ends_the_search():
     assert Server(page(report(1), following=f"{BASE}?page=2")).search() == ["r1"]
 
 
-def test_pages_without_end_are_an_error(monkeypatch):
-    monkeypatch.setattr("plugin.fhir.client.MAX_PAGES", 20)
+def test_pages_without_end_are_an_error():
     numbers = iter(range(2000))
     pool = httpx.Client(transport=httpx.MockTransport(lambda _: page(following=f"{BASE}?page={next(numbers)}")))
 
     with pytest.raises(TransientError, match="20 pages"):
-        list(FhirClient(BASE, client=pool).search("Patient", {}))
+        list(FhirClient(BASE, client=pool).pages("Patient", (), most=20))
 
 
-def test_an_expired_next_link_is_an_error_and_not_the_end():
-    server = Server(page(report(1), following=f"{BASE}?page=2"), answer(outcome("not-found"), 410))
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_after_an_expired_next_link_the_search_begins_again_with_hits_once(status):
+    first = page(report(1), following=f"{BASE}?page=2")
+    server = Server(first, answer(outcome("not-found"), status), first, page(report(2)))
 
-    with pytest.raises(InputError, match="410"):
+    assert server.search() == ["r1", "r2"]
+
+
+def test_next_links_that_always_expire_are_an_error_and_not_the_end():
+    first, expired = page(report(1), following=f"{BASE}?page=2"), answer(outcome("not-found"), 410)
+    server = Server(*[first, expired] * 4)
+
+    with pytest.raises(SearchExpiredError, match="answered 410 to its own next link"):
         server.search()
+    assert len(server.requests) == 8
+
+
+def test_a_first_page_that_is_refused_is_no_expired_link():
+    with pytest.raises(InputError, match="410"):
+        Server(answer(outcome("not-found"), 410)).search()
+
+
+def test_a_new_version_on_a_later_page_is_a_hit_of_its_own():
+    older, newer = (report(1) | {"meta": {"versionId": version}} for version in "12")
+    server = Server(page(older, following=f"{BASE}?page=2"), page(older, newer))
+
+    hits = server.client.search("DiagnosticReport", {})
+    assert [hit.child("meta").string("versionId") for hit in hits] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -330,3 +383,155 @@ def test_an_entry_that_may_work_later_is_a_transient_error(status):
 def test_an_entry_with_a_status_that_is_none_is_our_defect():
     with pytest.raises(ConformanceError):
         Server(entries("oops")).client.transaction(PUTS)
+
+
+def test_a_conditional_transaction_is_not_tried_again_against_its_conditions():
+    server = Server(answer(outcome("conflict"), 412))
+
+    with pytest.raises(ConflictError, match="412"):
+        server.client.transaction(PUTS, conditional=True)
+    assert len(server.requests) == 1
+
+
+def versioned(number, **fields):
+    return report(1) | {"meta": {"versionId": str(number)}} | fields
+
+
+def final(there):
+    return dict(there.json) | {"status": "final"}
+
+
+def test_an_update_is_of_the_version_that_was_read():
+    server = Server(answer(versioned(1)), answer(versioned(2, status="final")))
+
+    assert server.client.update("DiagnosticReport/r1", final).string("status") == "final"
+    assert server.requests[1].headers["If-Match"] == 'W/"1"'
+    assert json.loads(server.requests[1].content)["status"] == "final"
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_conflict_409_or_412_is_read_again_and_changed_again(status):
+    theirs = answer(versioned(2, conclusion="theirs"))
+    server = Server(answer(versioned(1)), answer(outcome("conflict"), status), theirs, answer(versioned(3)))
+    server.client.update("DiagnosticReport/r1", final)
+
+    again = server.requests[3]
+    assert again.headers["If-Match"] == 'W/"2"'
+    assert (json.loads(again.content)["conclusion"], json.loads(again.content)["status"]) == ("theirs", "final")
+
+
+def test_writers_that_keep_being_faster_are_a_conflict_to_try_again():
+    server = Server(*[answer(versioned(1)), answer(outcome("conflict"), 409)] * 4)
+
+    with pytest.raises(ConflictError, match="409"):
+        server.client.update("DiagnosticReport/r1", final)
+
+
+def test_an_update_that_was_applied_before_its_500_is_seen_as_done():
+    applied = answer(versioned(2, status="final"))
+    server = Server(answer(versioned(1)), answer(status=500), answer(outcome("conflict"), 412), applied)
+
+    assert server.client.update("DiagnosticReport/r1", final).string("status") == "final"
+    assert [request.method for request in server.requests] == ["GET", "PUT", "PUT", "GET"]
+
+
+@pytest.mark.parametrize("change", [final, lambda there: None])
+def test_an_update_that_changes_nothing_writes_nothing(change):
+    server = Server(answer(versioned(1, status="final")))
+    server.client.update("DiagnosticReport/r1", change)
+
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+def test_what_is_not_there_is_not_updated():
+    assert Server(answer(status=404)).client.update("DiagnosticReport/r1", final) is None
+
+
+def test_an_update_that_the_server_refuses_is_our_defect():
+    with pytest.raises(ConformanceError, match="422"):
+        Server(answer(versioned(1)), answer(outcome("invalid"), 422)).client.update("DiagnosticReport/r1", final)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        answer(report(1), 201),
+        answer(status=201, location=f"{BASE}/DiagnosticReport/r1/_history/1"),
+        answer(outcome("informational"), 201, location="DiagnosticReport/r1"),
+    ],
+)
+def test_a_conditional_create_tells_the_name_whatever_the_answer_holds(made):
+    server = Server(made)
+
+    assert server.client.create({"resourceType": "DiagnosticReport"}, unless="identifier=a|b") == "DiagnosticReport/r1"
+    assert server.requests[0].headers["If-None-Exist"] == "identifier=a|b"
+
+
+def test_a_conditional_create_that_finds_several_is_a_conflict():
+    with pytest.raises(ConflictError):
+        Server(answer(outcome("multiple-matches"), 412)).client.create(report(1), unless="identifier=a|b")
+
+
+@pytest.mark.parametrize(("status", "gone"), [(200, True), (204, True), (404, True), (410, True), (405, False)])
+def test_a_deletion_tells_whether_the_resource_is_gone(status, gone):
+    assert Server(answer(status=status)).client.delete("Patient/p") is gone
+
+
+# What the server is
+
+
+def statement(version):
+    return answer({"resourceType": "CapabilityStatement", "fhirVersion": version})
+
+
+@pytest.mark.parametrize(
+    ("version", "release", "noted"),
+    [
+        ("4.0.1", Release.R4, False),
+        ("4.3.0", Release.R4, False),
+        ("5.0.0", Release.R5, False),
+        ("5.0.0-ballot", Release.R5, False),
+        ("6.0.0", Release.R5, True),
+        ("3.0.2", Release.R4, True),
+        ("soon", Release.R4, True),
+        ("", Release.R4, True),
+    ],
+)
+def test_the_release_is_what_the_capability_statement_says(version, release, noted):
+    client = Server(statement(version)).client
+
+    assert client.release is release
+    assert bool(client.capability.note) is noted
+
+
+@pytest.mark.parametrize("none", [answer(outcome("not-found"), 404), answer(status=401), answer(report(1))])
+def test_a_server_without_capability_statement_is_taken_for_r4_with_a_note(none):
+    client = Server(none).client
+
+    assert client.release is Release.R4
+    assert "taken for one of R4" in client.capability.note
+
+
+def test_the_capability_statement_is_read_once_and_again_after_an_hour():
+    server = Server(statement("4.0.1"), statement("5.0.0"))
+    before = [server.client.release for _ in range(3)]
+    server.now = 3600.0
+
+    assert before == [Release.R4] * 3
+    assert server.client.release is Release.R5
+    assert len(server.requests) == 2
+
+
+def test_an_xml_only_server_is_refused_at_its_capability_statement():
+    xml = httpx.Response(200, content=b"<CapabilityStatement/>", headers={"Content-Type": "application/fhir+xml"})
+
+    with pytest.raises(InputError, match="XML"):
+        _ = Server(xml).client.release
+
+
+def test_who_gives_ids_is_told_by_type():
+    types = [{"type": "Device", "updateCreate": True}, {"type": "Provenance", "updateCreate": False}, {"type": "Task"}]
+    server = Server(answer({"resourceType": "CapabilityStatement", "rest": [{"resource": types}]}))
+
+    assert not server.client.capability.refuses_ids("Device", "Task", "Observation")
+    assert server.client.capability.refuses_ids("Device", "Provenance")

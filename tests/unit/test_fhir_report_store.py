@@ -8,6 +8,7 @@ from evidence import make_evidence
 from fhir_input import IDENTITY, TEXT, attachment, imaging_study, order, patient, report
 
 from plugin.errors import ConformanceError, InputError
+from plugin.fhir.client import FhirClient
 from plugin.fhir.writing import bundle_of
 from plugin.ports import StudyIdentity
 from plugin.reports.rest import FhirReportStore
@@ -24,7 +25,7 @@ class Server:
         self.asked = []
         self.posted = []
         client = httpx.Client(transport=httpx.MockTransport(self._answer))
-        self.store = FhirReportStore(BASE, client=client, sleep=lambda _: None)
+        self.store = FhirReportStore(FhirClient(BASE, client=client, sleep=lambda _: None))
 
     def _answer(self, request):
         name = request.url.path.removeprefix("/fhir").strip("/")
