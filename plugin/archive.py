@@ -14,9 +14,9 @@ import re
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -35,17 +35,22 @@ from plugin.dicom.header import (
     is_own,
     radiographs_among,
     read_part10,
+    study_description_of,
     text,
     tolerant,
 )
 from plugin.dicom.pixels import radiograph_of
 from plugin.dicom.stored import stored_result
-from plugin.dicomweb import web_client
+from plugin.dicomweb import search_studies, web_client
 from plugin.endpoint import Endpoint, session_of
-from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
+from plugin.errors import ConformanceError, InputError, MissingError, SightlineError, TransientError
 from plugin.ports import StoredResult
-from plugin.values import ImageDescription, ImageRef, Radiograph, StudyRef
+from plugin.values import Accession, ImageDescription, ImageRef, PatientRef, Radiograph, StudyDescription, StudyRef
 
+#: What a search asks for besides UID, accession number and patient: issuers, modalities, date and description.
+_SEARCHED: Final = ("00080051", "00100021", "00080061", "00080020", "00081030")
+#: Wildcards of a search (PS3.4 C.2.2.2.4), and what separates values: a value with one would find others.
+_WILD: Final = re.compile(r"[*?\\]")
 #: A file larger than this is not read: no radiograph is.
 MAX_FILE_BYTES: Final = 1024**3
 
@@ -55,6 +60,16 @@ class Client(Protocol):
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[dict[str, Any]]:
         """DICOM JSON of each instance of the study."""
+
+    def search_for_studies(
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: list[str] | None = None,
+        search_filters: dict[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """DICOM JSON of each study that the filters find, and perhaps of more."""
 
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """One instance with its pixel data."""
@@ -80,6 +95,20 @@ class DicomwebArchive:
         found = (description_of(dataset) for dataset in radiographs_among(self._metadata(study)))
         return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
 
+    def search(
+        self, *, study: StudyRef | None = None, accession_number: str = "", patient_id: str = ""
+    ) -> tuple[StudyDescription, ...]:
+        """The studies that agree with everything given; what an archive returns besides is left out."""
+        uid = study.study_instance_uid if study else ""
+        asked = {"StudyInstanceUID": uid, "AccessionNumber": accession_number, "PatientID": patient_id}
+        filters = {name: value.strip() for name, value in asked.items() if value.strip()}
+        if not filters or any(map(_WILD.search, filters.values())):
+            return ()
+        with answered(), tolerant():
+            hits = search_studies(self._client, filters, _SEARCHED)
+            found = {described.study: described for hit in hits for described in _described(hit)}
+        return tuple(found[ref] for ref in sorted(found) if _agrees(found[ref], filters))
+
     def results(self, study: StudyRef) -> tuple[StoredResult, ...]:
         """Every instance of the study that Sightline wrote, in the order of their SOP Instance UIDs."""
         with tolerant():
@@ -91,7 +120,7 @@ class DicomwebArchive:
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
             datasets = tuple(_from_json(instance) for instance in answer)
         if not datasets:
-            raise InputError("The archive has no such study, or it holds no instances.")
+            raise MissingError("The archive has no such study, or it holds no instances.")
         return datasets
 
     def read(self, image: ImageRef) -> Radiograph:
@@ -123,6 +152,24 @@ class DicomwebArchive:
             with answered():
                 for image in results:
                     self._remover(image)
+
+
+def _described(hit: dict[str, Any]) -> Iterator[StudyDescription]:
+    """The study of a hit; none when it has no UID that could be asked for."""
+    try:
+        yield study_description_of(_from_json(hit))
+    except (InputError, ValueError):
+        return
+
+
+def _agrees(found: StudyDescription, filters: Mapping[str, str]) -> bool:
+    """Whether *found* is what was asked for: archives pass over filters that they do not know, or match parts."""
+    told = {
+        "StudyInstanceUID": found.study.study_instance_uid,
+        "AccessionNumber": found.accession.number if found.accession else "",
+        "PatientID": found.patient.patient_id.strip() if found.patient else "",
+    }
+    return all(told[name] == value for name, value in filters.items())
 
 
 def _from_json(instance: dict[str, Any]) -> Dataset:
@@ -231,7 +278,7 @@ def _refusal(status: int, *, storing: bool) -> SightlineError:
     if storing:
         return ConformanceError(f"The archive refused to store the instances ({status}).")
     if status == 404:
-        return InputError("The archive has no such study or instance (404).")
+        return MissingError("The archive has no such study or instance (404).")
     return InputError(f"The archive refused the request ({status}); check its address and the reference.")
 
 
@@ -244,9 +291,13 @@ Stamp = tuple[Path, int, int]
 
 @dataclass(frozen=True, slots=True)
 class FileIndex:
-    """What lies in some folders: for each file the instance it holds, or why it is not usable."""
+    """What lies in some folders: for each file the instance it holds, or why it is not usable.
+
+    *told* is what each instance says of its study.
+    """
 
     entries: dict[Stamp, ImageRef | str] = field(default_factory=dict)
+    told: dict[Stamp, StudyDescription] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[ImageRef, Path]:
@@ -256,6 +307,15 @@ class FileIndex:
             if isinstance(entry, ImageRef):
                 found.setdefault(entry, path)
         return found
+
+    @property
+    def studies(self) -> tuple[StudyDescription, ...]:
+        """Each study once, as the first of its files by path describes it, with the modalities of all of them."""
+        found: dict[StudyRef, StudyDescription] = {}
+        for told in self.told.values():
+            first = found.get(told.study, told)
+            found[told.study] = replace(first, modalities=tuple(sorted({*first.modalities, *told.modalities})))
+        return tuple(found.values())
 
     @property
     def unusable(self) -> tuple[str, ...]:
@@ -273,18 +333,20 @@ def index_of(paths: tuple[Path, ...], *, known: FileIndex | None = None) -> File
     InputError
         If a path does not exist.
     """
-    before = known.entries if known else {}
-    entries: dict[Stamp, ImageRef | str] = {}
+    before = known or FileIndex()
+    index = FileIndex()
     for stamp in _files_under(paths):
-        entries[stamp] = before[stamp] if stamp in before else _entry(stamp[0])
-    return FileIndex(entries)
-
-
-def _entry(path: Path) -> ImageRef | str:
-    try:
-        return image_ref_of(_read_file(path, header_only=True))
-    except InputError as error:
-        return str(error)
+        if stamp in before.entries:
+            index.entries[stamp] = before.entries[stamp]
+            if stamp in before.told:
+                index.told[stamp] = before.told[stamp]
+            continue
+        try:
+            header = _read_file(stamp[0], header_only=True)
+            index.entries[stamp], index.told[stamp] = image_ref_of(header), study_description_of(header)
+        except InputError as error:
+            index.entries[stamp] = str(error)
+    return index
 
 
 def _files_under(paths: tuple[Path, ...]) -> Iterator[Stamp]:
@@ -331,6 +393,20 @@ class FileClient:
         with tolerant():
             return [_read_file(path, header_only=True).to_json_dict(suppress_invalid_tags=True) for path in paths]
 
+    def search_for_studies(
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: list[str] | None = None,
+        search_filters: dict[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """DICOM JSON of each study that agrees with the filters, without a limit: there is no network between."""
+        del fields, limit  # of the protocol; all is told at once
+        self._refreshed()
+        found = (study for study in self._index.studies if _agrees(study, search_filters or {}))
+        return [_study_json(study) for study in found] if not offset else []
+
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """One instance with its pixel data."""
         wanted = study_instance_uid, series_instance_uid, sop_instance_uid
@@ -359,6 +435,23 @@ class FileClient:
         with self._lock:
             self._index = index_of(tuple(dict.fromkeys((*self._paths, *results))), known=self._index)
             return self._index.files
+
+
+def _study_json(study: StudyDescription) -> dict[str, Any]:
+    """DICOM JSON of a study as QIDO-RS answers it (PS3.18 table 10.6.3-3), whatever the file holds."""
+    accession, patient = study.accession or Accession(""), study.patient or PatientRef("")
+    issuer = {"00400032": {"vr": "UT", "Value": [accession.issuer]}}
+    told: dict[str, tuple[str, list[Any]]] = {
+        "0020000D": ("UI", [study.study.study_instance_uid]),
+        "00080050": ("SH", [accession.number]),
+        "00080051": ("SQ", [issuer] if accession.issuer else []),
+        "00100020": ("LO", [patient.patient_id]),
+        "00100021": ("LO", [patient.issuer]),
+        "00080061": ("CS", list(study.modalities)),
+        "00080020": ("DA", [study.date]),
+        "00081030": ("LO", [study.description]),
+    }
+    return {tag: {"vr": vr, "Value": values} for tag, (vr, values) in told.items() if any(values)}
 
 
 def _write_whole(path: Path, dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -160,7 +160,21 @@ def _with(response: requests.Response, content_type: str, content: bytes) -> req
     return told
 
 
-def search_studies(client: DICOMwebClient, filters: Mapping[str, str], fields: tuple[str, ...]) -> list[dict[str, Any]]:
+class StudySearch(Protocol):
+    """The part of dicomweb-client's protocol that searches."""
+
+    def search_for_studies(
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: list[str] | None = None,
+        search_filters: dict[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """DICOM JSON of each study of one page."""
+
+
+def search_studies(client: StudySearch, filters: Mapping[str, str], fields: tuple[str, ...]) -> list[dict[str, Any]]:
     """Every study that matches *filters*, asked for page by page until one brings nothing new (PS3.18 8.3.4).
 
     Servers cap pages as they like, and some ignore limit, offset or both: so neither the length of a page nor a
@@ -177,7 +191,7 @@ def search_studies(client: DICOMwebClient, filters: Mapping[str, str], fields: t
             return list(found.values())
         found |= new
         offset += len(page)
-    raise TransientError("The archive's search does not end; ask it for fewer days.")
+    raise TransientError("The archive's search does not end; ask for less.")
 
 
 def value_of(instance: Mapping[str, Any], tag: str) -> str:

@@ -22,6 +22,10 @@ class InputError(SightlineError):
     """The input cannot be used as it is; the message says what was wrong, what was expected and what to do."""
 
 
+class MissingError(InputError):
+    """There is no such study or instance in the archive: it may still come."""
+
+
 class WithdrawnError(InputError):
     """The report was withdrawn: nothing may be shown of it, and what was written about it is taken back."""
 

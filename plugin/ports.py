@@ -14,7 +14,17 @@ import numpy.typing as npt
 from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Suitability
 from nlp.phrases import Reading
-from plugin.values import ImageDescription, ImageRef, PatientRef, Radiograph, Report, ReportRef, StudyRef
+from plugin.values import (
+    ImageDescription,
+    ImageRef,
+    PatientRef,
+    Radiograph,
+    Report,
+    ReportDescription,
+    ReportRef,
+    StudyDescription,
+    StudyRef,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +56,27 @@ class ImageArchive(Protocol):
 
         Raises
         ------
-        InputError
+        MissingError
             If the archive has no such study.
+        InputError
+            If it refuses us.
         TransientError
             If the archive does not answer.
+        """
+
+    def search(
+        self, *, study: StudyRef | None = None, accession_number: str = "", patient_id: str = ""
+    ) -> tuple[StudyDescription, ...]:
+        """The studies that agree with everything given, in the order of their UIDs; values are compared whole.
+
+        Nothing given finds nothing, and so does a value with the wildcards of DICOM (``*``, ``?``, backslash).
+
+        Raises
+        ------
+        TransientError
+            If the archive does not answer.
+        InputError
+            If it refuses us.
         """
 
     def read(self, image: ImageRef) -> Radiograph:
@@ -149,6 +176,7 @@ class StudyIdentity:
     study: StudyRef
     accession_number: str = ""
     patient: PatientRef | None = None
+    accession_issuer: str = ""
 
 
 class ReportStore(Protocol):
@@ -165,6 +193,17 @@ class ReportStore(Protocol):
             If the server does not answer.
         InputError
             If a report names the study, but another patient than its images.
+        """
+
+    def describe(self, report_id: str) -> ReportDescription | None:
+        """What the version that stands now says of itself; None when the report is there no more.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        InputError
+            If it refuses us.
         """
 
     def read(self, report: ReportRef) -> Report:

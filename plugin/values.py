@@ -58,8 +58,20 @@ class PatientRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Accession:
+    """An accession number and who issued it ("" when not stated); numbers are unique only within an issuer."""
+
+    number: str
+    issuer: str = ""
+
+
+WITHDRAWN_VERSION = "withdrawn:"
+"""The version of a report that is gone, or no longer about a study: no FHIR id, so no server has such a one."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRef:
-    """One version of a report.
+    """One version of a report, or with :data:`WITHDRAWN_VERSION` the order to take back what was made of it.
 
     Parameters
     ----------
@@ -73,6 +85,11 @@ class ReportRef:
     def __post_init__(self) -> None:
         if not self.report_id or not self.version:
             raise ValueError("a report reference needs an id and a version")
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it names no version, but that none counts any more."""
+        return self.version == WITHDRAWN_VERSION
 
 
 class ReportStatus(StrEnum):
@@ -125,6 +142,54 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportDescription:
+    """What the version of a report that stands now says of itself, also when its text cannot be used.
+
+    Parameters
+    ----------
+    accessions : of the report, its orders and its studies.
+    radiograph : False when its categories are all of other kinds than radiographs.
+    ours : whether Sightline wrote it.
+    unusable : why its text cannot be used, in words without patient data; "" when it can.
+    patient, other_patient_ids, study_instance_uids, issued : as in :class:`Report`.
+    """
+
+    ref: ReportRef
+    status: ReportStatus
+    patient: PatientRef | None = None
+    other_patient_ids: tuple[PatientRef, ...] = ()
+    study_instance_uids: tuple[str, ...] = ()
+    accessions: tuple[Accession, ...] = ()
+    radiograph: bool = True
+    ours: bool = False
+    unusable: str = ""
+    issued: datetime | None = None
+
+    @property
+    def accession_numbers(self) -> tuple[str, ...]:
+        """Without their issuers."""
+        return tuple(dict.fromkeys(each.number for each in self.accessions))
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDescription:
+    """What a search of the archive tells of a study.
+
+    Parameters
+    ----------
+    date : StudyDate (YYYYMMDD) as stated, or "".
+    description : StudyDescription, for people who choose.
+    """
+
+    study: StudyRef
+    accession: Accession | None = None
+    patient: PatientRef | None = None
+    modalities: tuple[str, ...] = ()
+    date: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageDescription:
     """What an image's header says, before its pixels are read: what the choice of images looks at.
 
@@ -133,6 +198,8 @@ class ImageDescription:
     view : from ViewPosition, view codes and descriptions; UNKNOWN when they are silent.
     why : the attribute that told the view ("ViewPosition PA"), for the reader.
     acquired : when the image was taken (AcquisitionDateTime, else content, series or study date), or None.
+    accession_issuer : of IssuerOfAccessionNumberSequence, as :func:`plugin.dicom.header.accession_issuer_of` reads it.
+    body_part : BodyPartExamined as stated.
     """
 
     image: ImageRef
@@ -146,6 +213,8 @@ class ImageDescription:
     columns: int = 0
     instance_number: int = 0
     acquired: datetime | None = None
+    accession_issuer: str = ""
+    body_part: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -172,8 +172,13 @@ class _Face:
             for study in self.client.search_for_studies()
             if modality is None or modality in study["00080061"]["Value"]
         ]
-        page = found[offset : offset + limit]
+        page = [study | self.more_of(study) for study in found[offset : offset + limit]]
         return self.told(page) if page else Response(status_code=204)
+
+    def more_of(self, study: dict[str, Any]) -> dict[str, Any]:
+        """What PS3.18 table 10.6.3-3 asks for besides, and the file client does not tell."""
+        first = self.client.retrieve_study_metadata(study["0020000D"]["Value"][0])[0]
+        return {tag: first[tag] for tag in ("00080050", "00081030") if tag in first}
 
     def metadata(self, request: Request, _: bytes) -> Response:
         found = self.client.retrieve_study_metadata(request.path_params["study"])

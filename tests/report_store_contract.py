@@ -19,7 +19,7 @@ from plugin.errors import ConformanceError, InputError
 from plugin.fhir.writing import bundle_of
 from plugin.identity import derived_uid
 from plugin.ports import ReportStore, StudyIdentity
-from plugin.values import PatientRef, ReportRef, StudyRef
+from plugin.values import PatientRef, ReportRef, ReportStatus, StudyRef
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,31 @@ class ReportStoreContract:
 
         with pytest.raises(InputError, match="PDF"):
             site.store.read(ref)
+
+    def test_a_report_says_what_it_is_about(self, site, world):
+        site.put(world.patient(), world.order(), world.study(), world.report())
+
+        found = site.store.describe(f"report{world.tag}")
+
+        assert found.ref == site.store.find(world.identity)[0]
+        assert (found.status, found.unusable, found.ours) == (ReportStatus.FINAL, "", False)
+        assert found.study_instance_uids == (world.uid,)
+        assert found.accession_numbers == (f"A{world.tag}",)
+        assert found.patient == PatientRef(f"P{world.tag}")
+
+    def test_a_report_that_cannot_be_read_says_what_it_is_about_nevertheless(self, site, world):
+        pdf = [attachment("%PDF-1.7", "application/pdf")]
+        site.put(world.patient(), world.study(basedOn=None), world.report(status="cancelled", presentedForm=pdf))
+
+        found = site.store.describe(f"report{world.tag}")
+
+        assert found.status is ReportStatus.CANCELLED
+        assert "PDF" in found.unusable
+        assert found.study_instance_uids == (world.uid,)
+
+    @pytest.mark.parametrize("report_id", ["none-such", "urn:uuid:none-such"])
+    def test_a_report_that_is_not_there_says_nothing(self, site, report_id):
+        assert site.store.describe(report_id) is None
 
     @pytest.mark.parametrize("report_id", ["none-such", "urn:uuid:none-such"])
     def test_a_report_that_is_not_there_is_refused(self, site, report_id):

@@ -37,7 +37,7 @@ from pydicom.uid import (
 
 from model.values import View
 from plugin.errors import InputError
-from plugin.values import ImageDescription, ImageRef, PatientRef, StudyRef
+from plugin.values import Accession, ImageDescription, ImageRef, PatientRef, StudyDescription, StudyRef
 
 # pydicom quotes offending values, names of patients among them, in its log.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -316,7 +316,47 @@ def description_of(dataset: Dataset) -> ImageDescription:
             columns=max(0, integer(dataset, "Columns")),
             instance_number=integer(dataset, "InstanceNumber"),
             acquired=acquired_at(dataset),
+            accession_issuer=accession_issuer_of(dataset),
+            body_part=text(dataset, "BodyPartExamined"),
         )
+
+
+def study_description_of(dataset: Dataset) -> StudyDescription:
+    """What the header of an instance, or a hit of a search, says of its study.
+
+    Raises
+    ------
+    InputError
+        If its UID is missing or not valid.
+    """
+    with tolerant():
+        try:
+            study = StudyRef(text(dataset, "StudyInstanceUID"))
+        except ValueError:
+            raise InputError("The instance's StudyInstanceUID is missing or not valid (PS3.5 9.1).") from None
+        number = text(dataset, "AccessionNumber")
+        modalities = text(dataset, "ModalitiesInStudy") or text(dataset, "Modality")
+        return StudyDescription(
+            study,
+            Accession(number, accession_issuer_of(dataset)) if number else None,
+            patient_of(dataset),
+            tuple(sorted({each.upper() for each in modalities.split("\\") if each})),
+            text(dataset, "StudyDate"),
+            text(dataset, "StudyDescription"),
+        )
+
+
+def accession_issuer_of(dataset: Dataset) -> str:
+    """Who issued the accession number (PS3.3 table 10-17): the universal identifier where there is one, else the local.
+
+    An ISO identifier is an OID, written as FHIR writes it (``urn:oid:``).
+    """
+    for issuer in items(dataset, "IssuerOfAccessionNumberSequence"):
+        universal = text(issuer, "UniversalEntityID")
+        if universal:
+            return f"urn:oid:{universal}" if text(issuer, "UniversalEntityIDType").upper() == "ISO" else universal
+        return text(issuer, "LocalNamespaceEntityID")
+    return ""
 
 
 def acquired_at(dataset: Dataset) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,20 +23,33 @@ from plugin.fhir.resource import (
 )
 from plugin.fhir.text import text_of_file, text_of_report
 from plugin.identity import derived_id, sha256_hex
-from plugin.values import PatientRef, Report, ReportRef, ReportStatus, StudyRef
+from plugin.values import Accession, PatientRef, Report, ReportDescription, ReportRef, ReportStatus, StudyRef
 
 DICOM_UID_SYSTEM = "urn:dicom:uid"
 """R4 ImagingStudy, "Mapping of DICOM UIDs": the value is ``urn:oid:`` and the UID; some write the bare UID."""
 
 
+_SECTIONS = ("http://terminology.hl7.org/CodeSystem/v2-0074", "http://hl7.org/fhir/v2/0074")
+_OTHER_SECTIONS = re.compile(
+    "AU|BG|BLB|C[GHPT]|CTH|CUS|E[CN]|GE|HM|ICU|IMM|LAB|MB|MCB|MYC|NM[RS]|NRS|OSL|OT|OUS|PF|PH[RY]|PT|R[CT]|RUS|S[PR]"
+    "|TX|VR|VUS"
+)
+"""Diagnostic services of HL7 v2 table 0074 besides IMG, OTH, RAD, RX and XRC (and PAR, XRY of older versions)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportIdentity:
-    """Whom and what a DiagnosticReport is about, without its text; fields as in :class:`plugin.values.Report`."""
+    """Whom and what a DiagnosticReport is about, without its text; as in :class:`plugin.values.ReportDescription`."""
 
     patient: PatientRef | None = None
     other_patient_ids: tuple[PatientRef, ...] = ()
     study_instance_uids: tuple[str, ...] = ()
-    accession_numbers: tuple[str, ...] = ()
+    accessions: tuple[Accession, ...] = ()
+
+    @property
+    def accession_numbers(self) -> tuple[str, ...]:
+        """Without their issuers."""
+        return tuple(dict.fromkeys(each.number for each in self.accessions))
 
 
 def report_from_file(path: Path) -> tuple[Report, ...]:
@@ -158,14 +172,49 @@ def identity_of(report: Element, resources: Resources) -> ReportIdentity:
     )
     uids = (uid for study in studies for each in identifiers(study) if (uid := _study_uid(each)))
     accessions = (
-        each.value for about in (report, *orders, *studies) for each in identifiers(about) if each.kind == "ACSN"
+        Accession(each.value, each.system or each.assigner)
+        for about in (report, *orders, *studies)
+        for each in identifiers(about)
+        if each.kind == "ACSN"
     )
     return ReportIdentity(
         patient=patients[0] if patients else None,
         other_patient_ids=patients[1:],
         study_instance_uids=tuple(dict.fromkeys(uids)),
-        accession_numbers=tuple(dict.fromkeys(accessions)),
+        accessions=tuple(dict.fromkeys(accessions)),
     )
+
+
+def described(report: Element, resources: Resources) -> ReportDescription:
+    """What the report says of itself; it need not be usable."""
+    who = identity_of(report, resources)
+    try:
+        text_of_report(report, resources)
+        unusable = ""
+    except InputError as error:
+        unusable = str(error)
+    return ReportDescription(
+        ref=ref_of(report, resources),
+        status=status_of(report),
+        patient=who.patient,
+        other_patient_ids=who.other_patient_ids,
+        study_instance_uids=who.study_instance_uids,
+        accessions=who.accessions,
+        radiograph=_may_be_of_radiographs(report),
+        ours=is_ours(report),
+        unusable=unusable,
+        issued=_instant(report.string("issued")),
+    )
+
+
+def _may_be_of_radiographs(report: Element) -> bool:
+    """False only when every category is a section of HL7 v2 table 0074 that reads no radiographs."""
+    sections = [
+        coding.string("code") if coding.string("system") in _SECTIONS else ""
+        for category in report.children("category")
+        for coding in category.children("coding")
+    ]
+    return not sections or not all(map(_OTHER_SECTIONS.fullmatch, sections))
 
 
 def _read(path: Path) -> bytes:

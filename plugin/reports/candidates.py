@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from plugin.errors import ConformanceError, InputError
 from plugin.fhir.ours import is_ours
-from plugin.fhir.reading import identity_of, ref_of, status_of
+from plugin.fhir.reading import described, identity_of, ref_of, status_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, parse
 from plugin.matching import match
 from plugin.ports import StudyIdentity
-from plugin.values import ReportRef, ReportStatus
+from plugin.values import ReportDescription, ReportRef, ReportStatus
 
 WITHDRAWN = (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR)
 
@@ -53,6 +53,15 @@ def newest_first(candidates: Iterable[Candidate]) -> tuple[ReportRef, ...]:
     ranked = sorted(newest.values(), key=_age, reverse=True)
     current = [each for each in ranked if status_of(each.report) not in WITHDRAWN]
     return tuple(ref_of(each.report, each.resources) for each in current or ranked)
+
+
+def newest_of(candidates: Iterable[Candidate], report_id: str) -> ReportDescription | None:
+    """What the newest version of *report_id* among *candidates* says of itself, or None without one."""
+    mine = [each for each in candidates if ref_of(each.report, each.resources).report_id == report_id]
+    if not mine:
+        return None
+    newest = max(mine, key=_age)
+    return described(newest.report, newest.resources)
 
 
 def puts(bundle: str) -> tuple[Element, ...]:

@@ -12,8 +12,8 @@ from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import MAX_BYTES, parse, resources_of
 from plugin.identity import derived_id
 from plugin.ports import StudyIdentity
-from plugin.reports.candidates import Candidate, is_about, newest_first, puts
-from plugin.values import Report, ReportRef
+from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
+from plugin.values import Report, ReportDescription, ReportRef
 
 
 class FolderReportStore:
@@ -41,6 +41,10 @@ class FolderReportStore:
             If a report names the study, but another patient.
         """
         return newest_first(candidate for candidate in self._candidates() if is_about(candidate, study))
+
+    def describe(self, report_id: str) -> ReportDescription | None:
+        """See :class:`plugin.ports.ReportStore`."""
+        return newest_of(self._candidates(), report_id)
 
     def read(self, report: ReportRef) -> Report:
         """See :class:`plugin.ports.ReportStore`."""

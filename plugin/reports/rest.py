@@ -10,8 +10,8 @@ from plugin.fhir.client import FhirClient, token
 from plugin.fhir.reading import DICOM_UID_SYSTEM, ref_of, report_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
 from plugin.ports import StudyIdentity
-from plugin.reports.candidates import Candidate, is_about, newest_first, puts
-from plugin.values import Report, ReportRef
+from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
+from plugin.values import Report, ReportDescription, ReportRef
 
 _PAGE = "100"
 _FOLLOWED = ("subject", "imagingStudy", "study", "basedOn", "result")
@@ -47,6 +47,11 @@ class FhirReportStore:
         # Only a likely hit is worth the requests that complete it; what they bring may still speak against it.
         complete = (self._completed(each.report, known) for each in likely if is_about(each, study))
         return newest_first(candidate for candidate in complete if is_about(candidate, study))
+
+    def describe(self, report_id: str) -> ReportDescription | None:
+        """See :class:`plugin.ports.ReportStore`."""
+        report = self._server.read(f"DiagnosticReport/{report_id}") if is_fhir_id(report_id) else None
+        return None if report is None else newest_of((self._completed(report, ()),), report_id)
 
     def read(self, report: ReportRef) -> Report:
         """See :class:`plugin.ports.ReportStore`."""

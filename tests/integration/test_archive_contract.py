@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from archives import Archive, run_archive
 from builders import chest, gradient, part10
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import SegmentationStorage
 
 from model.values import View
 from plugin.archive import DicomwebArchive, folder_archive, web_archive
 from plugin.endpoint import Endpoint
-from plugin.errors import ConformanceError, InputError, TransientError
+from plugin.errors import ConformanceError, InputError, MissingError, TransientError
 from plugin.identity import derived_uid
 from plugin.ports import ImageArchive
 from plugin.values import ImageRef, StudyRef
@@ -135,8 +135,9 @@ class TestAnImageArchive:
     def test_has_no_such_study(self, bench: Bench) -> None:
         archive = bench.put(radiograph("pa"))
 
-        with pytest.raises(InputError, match="no such study"):
+        with pytest.raises(MissingError, match="no such study"):
             archive.describe(StudyRef("1.2.3.4.5"))
+        assert archive.search(study=StudyRef("1.2.3.4.5")) == ()
 
     def test_has_no_such_image(self, bench: Bench) -> None:
         archive = bench.put(radiograph("pa"))
@@ -150,6 +151,45 @@ class TestAnImageArchive:
 
         with pytest.raises(InputError, match="flat"):
             archive.read(archive.describe(STUDY)[0].image)
+
+    def test_finds_studies_by_uid_by_accession_number_and_by_patient(self, bench: Bench) -> None:
+        other = {"StudyInstanceUID": derived_uid("test", "other"), "PatientID": "P2"}
+        archive = bench.put(
+            radiograph("pa", StudyDescription="Chest"),
+            part10(chest(name="b", AccessionNumber="A1", **other)),
+            part10(chest(name="c", StudyInstanceUID=derived_uid("test", "third"), AccessionNumber="A12")),
+        )
+
+        (found,) = archive.search(study=STUDY)
+
+        assert (found.study, found.date, found.description) == (STUDY, "20240102", "Chest")
+        assert found.modalities == ("CR",)
+        assert (found.accession.number, found.patient.patient_id) == ("A1", "P1")  # type: ignore[union-attr]
+        assert {each.study for each in archive.search(accession_number=" A1 ")} == {
+            STUDY,
+            StudyRef(other["StudyInstanceUID"]),
+        }
+        assert [each.study for each in archive.search(accession_number="A1", patient_id="P1")] == [STUDY]
+        assert len(archive.search(patient_id="P1")) == 2
+
+    @pytest.mark.parametrize("value", ["", " ", "*", "A?", "A1\\A12", "A", "a1x"])
+    def test_finds_whole_values_only(self, bench: Bench, value: str) -> None:
+        archive = bench.put(radiograph("pa"))
+
+        assert archive.search(accession_number=value) == ()
+        assert archive.search(patient_id=value) == ()
+        assert archive.search() == ()
+
+    def test_tells_who_issued_numbers(self, bench: Bench) -> None:
+        issuer = Dataset()
+        issuer.UniversalEntityID, issuer.UniversalEntityIDType = "1.2.3", "ISO"
+        archive = bench.put(radiograph("pa", IssuerOfAccessionNumberSequence=[issuer], IssuerOfPatientID="HOSP"))
+
+        (described,), (found,) = archive.describe(STUDY), archive.search(study=STUDY)
+
+        assert described.accession_issuer == "urn:oid:1.2.3"
+        assert found.accession.issuer in ("urn:oid:1.2.3", "")  # type: ignore[union-attr] - a search need not tell it
+        assert found.patient.issuer in ("HOSP", "")  # type: ignore[union-attr]
 
     def test_stores_results_beside_the_images(self, bench: Bench) -> None:
         archive = bench.put(radiograph("pa"))

@@ -22,9 +22,9 @@ from fhir_input import (
 )
 
 from plugin.errors import InputError
-from plugin.fhir.reading import report_from_file, report_from_text, reports_from
-from plugin.fhir.resource import MAX_BYTES
-from plugin.values import PatientRef, ReportRef, ReportStatus
+from plugin.fhir.reading import described, report_from_file, report_from_text, reports_from
+from plugin.fhir.resource import MAX_BYTES, Element, Resources
+from plugin.values import Accession, PatientRef, ReportRef, ReportStatus
 
 
 def read(document):
@@ -289,3 +289,59 @@ def test_errors_name_no_patient(tmp_path):
         report_from_file(file(tmp_path, document))
 
     assert not any(secret in str(caught.value) for secret in ("Geheim", PATIENT_ID, str(tmp_path)))
+
+
+V2 = "http://terminology.hl7.org/CodeSystem/v2-0074"
+LOINC = "http://loinc.org"
+
+
+@pytest.mark.parametrize(
+    ("codes", "may"),
+    [
+        ([], True),
+        ([(V2, "RAD")], True),
+        ([(V2, "RX")], True),
+        ([(V2, "LAB")], False),
+        ([(V2, "CT"), (V2, "NMR")], False),
+        ([(V2, "LAB"), (V2, "RAD")], True),
+        ([(LOINC, "LP29684-5"), (V2, "CT")], True),
+        ([("urn:oid:1.2.3", "LAB")], True),
+    ],
+)
+def test_a_report_of_other_services_alone_is_not_one_of_radiographs(codes, may):
+    category = [{"coding": [{"system": system, "code": code}]} for system, code in codes]
+    element = Element(report(category=category))
+
+    assert described(element, Resources([("", element)])).radiograph is may
+
+
+def test_the_issuer_of_an_accession_number_is_kept():
+    element = Element(report(basedOn=None, imagingStudy=None, identifier=[typed("A-1", "ACSN", system="urn:oid:1.2")]))
+
+    assert described(element, Resources([("", element)])).accessions == (Accession("A-1", "urn:oid:1.2"),)
+
+
+def test_studies_that_are_only_compared_with_are_not_what_the_report_is_about():
+    """All of imagingStudy is the report's own; what its Observations or R5's supportingInfo refer to is not."""
+    prior = {
+        "resourceType": "ImagingStudy",
+        "id": "prior",
+        "identifier": [{"system": "urn:dicom:uid", "value": "1.2.9"}],
+    }
+    derived = {"resourceType": "Observation", "id": "o", "derivedFrom": [{"reference": "ImagingStudy/prior"}]}
+    document = bundle(
+        patient(),
+        imaging_study(),
+        prior,
+        derived,
+        report(
+            basedOn=None,
+            result=[{"reference": "Observation/o"}],
+            supportingInfo=[{"reference": {"reference": "ImagingStudy/prior"}}],
+            extension=[{"url": "http://example.org/comparison", "valueReference": {"reference": "ImagingStudy/prior"}}],
+        ),
+    )
+
+    (found,) = reports_from(as_bytes(document))
+
+    assert found.study_instance_uids == (STUDY_UID,)
