@@ -121,6 +121,7 @@ class Report:
     accession_numbers : likewise.
     issued : when the report was released, or None.
     text_source : where the text was taken from ("presentedForm text/plain", "text.div", "conclusion", "file").
+    carried : JSON of what a multimedia report takes over from it; see :mod:`plugin.fhir.carried`.
     """
 
     ref: ReportRef
@@ -135,6 +136,7 @@ class Report:
     service_request_ids: tuple[str, ...] = ()
     imaging_study_ids: tuple[str, ...] = ()
     subject_id: str | None = None
+    carried: str = "{}"
 
     def __post_init__(self) -> None:
         if not self.text.strip():

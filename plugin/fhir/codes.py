@@ -22,6 +22,9 @@ SYSTEMS = {
 }
 """FHIR system of a DICOM Coding Scheme Designator (R4 terminologies-systems), and of what else is used here."""
 
+DICOM_UID_SYSTEM = "urn:dicom:uid"
+"""R4 ImagingStudy, "Mapping of DICOM UIDs": the value is ``urn:oid:`` and the UID; some write the bare UID."""
+
 R5_EXTENSION = "http://hl7.org/fhir/5.0/StructureDefinition/extension-ImagingSelection."
 
 

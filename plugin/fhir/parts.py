@@ -9,10 +9,11 @@ from datetime import UTC
 from html import escape
 from typing import Any
 
-from plugin.fhir.reading import DICOM_UID_SYSTEM
+from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.resource import is_fhir_id
 from plugin.identity import derived_id
-from plugin.values import Evidence
+from plugin.page.document import ProvenancePart
+from plugin.values import Evidence, Provenance
 
 Fhir = dict[str, Any]
 """A resource, or a part of one, while it is built; None means absent. Never leaves the FHIR modules."""
@@ -33,9 +34,8 @@ def name_of(resource: Fhir) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def device_id(evidence: Evidence) -> str:
+def device_id(provenance: Provenance | ProvenancePart) -> str:
     """The Device of the model, the same for everything that it made."""
-    provenance = evidence.provenance
     card = provenance.model
     parts = (card.name, card.version, card.weights_sha256, provenance.software_version, provenance.reader_version)
     return derived_id("Device", *parts)

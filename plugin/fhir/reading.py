@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from plugin.errors import InputError, WithdrawnError
+from plugin.fhir.carried import carried_of
+from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.ours import is_ours
 from plugin.fhir.resource import (
     MAX_BYTES,
@@ -24,9 +26,6 @@ from plugin.fhir.resource import (
 from plugin.fhir.text import text_of_file, text_of_report
 from plugin.identity import derived_id, sha256_hex
 from plugin.values import Accession, PatientRef, Report, ReportDescription, ReportRef, ReportStatus, StudyRef
-
-DICOM_UID_SYSTEM = "urn:dicom:uid"
-"""R4 ImagingStudy, "Mapping of DICOM UIDs": the value is ``urn:oid:`` and the UID; some write the bare UID."""
 
 
 _SECTIONS = ("http://terminology.hl7.org/CodeSystem/v2-0074", "http://hl7.org/fhir/v2/0074")
@@ -143,6 +142,7 @@ def report_of(report: Element, resources: Resources) -> Report:
         service_request_ids=_logical_ids(_orders(report), "ServiceRequest", resources=resources, container=report),
         imaging_study_ids=_logical_ids(_studies(report), "ImagingStudy", resources=resources, container=report),
         subject_id=logical_id(subject, resources.resolve(subject, container=report)) or None,
+        carried=carried_of(report, resources),
     )
 
 

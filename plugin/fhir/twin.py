@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from fhir.resources.R4B.bundle import Bundle
 
-from plugin.fhir.codes import coded
-from plugin.fhir.reading import DICOM_UID_SYSTEM
+from plugin.fhir.codes import DICOM_UID_SYSTEM, coded
 from plugin.identity import derived_id, derived_uid
 from plugin.twin import TwinRecord
 

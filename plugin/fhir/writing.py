@@ -127,7 +127,7 @@ def _device(evidence: Evidence) -> Fhir:
     card = provenance.model
     return {
         "resourceType": "Device",
-        "id": device_id(evidence),
+        "id": device_id(evidence.provenance),
         "text": narrative(f"Sightline {provenance.software_version} with the model {card.name} {card.version}."),
         "identifier": [{"system": URI, "value": hash_uri(card.weights_sha256)}],
         "status": "active",
@@ -157,7 +157,7 @@ def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[
         "subject": subject_of(evidence),
         "focus": [report_reference(evidence)],
         "issued": instant_of(evidence),
-        "device": {"reference": f"Device/{device_id(evidence)}"},
+        "device": {"reference": f"Device/{device_id(evidence.provenance)}"},
         "valueCodeableConcept": _value(grounded),
         "interpretation": [INTERPRETATION[phrase.assertion]],
         "bodySite": _site(grounded),
@@ -181,7 +181,7 @@ def _document(evidence: Evidence, attachments: list[Fhir]) -> Fhir:
         "category": [RADIOLOGY],
         "subject": subject_of(evidence),
         "date": instant_of(evidence),
-        "author": [{"reference": f"Device/{device_id(evidence)}"}],
+        "author": [{"reference": f"Device/{device_id(evidence.provenance)}"}],
         "description": "Radiology report with its phrases marked on the image",
         "content": attachments,
         "context": {"related": [report_reference(evidence), study_reference(evidence)]},
@@ -195,7 +195,7 @@ def _provenance(evidence: Evidence, results: list[Fhir], instances: tuple[Instan
     text = logical(URI, hash_uri(evidence.provenance.report_sha256))
     text["display"] = f"text used: {evidence.report.text_source}"
     images = [instance_reference(image.ref.sop_instance_uid) for image in evidence.images]
-    device = {"reference": f"Device/{device_id(evidence)}"}
+    device = {"reference": f"Device/{device_id(evidence.provenance)}"}
     return {
         "resourceType": "Provenance",
         "id": derived_id("Provenance", *evidence.key),

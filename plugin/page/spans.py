@@ -42,22 +42,24 @@ class Run:
         return safe_text(self.text)
 
 
-def safe_text(text: str) -> Markup:
-    """*text* as HTML whose textContent equals it, but for control characters that HTML cannot hold (shown as U+FFFD).
+def safe_text(text: str, *, isolated: bool = False) -> Markup:
+    """*text* as HTML, well-formed as XML too, whose textContent equals it, but for controls it cannot hold (U+FFFD).
 
     A carriage return survives as a character reference; one that stands alone also breaks the line. A bidirectional
-    control is isolated, so that it turns nothing but itself, and is made visible by the style sheet.
+    control is isolated, so that it turns nothing but itself, and is made visible by the style sheet; *isolated*: the
+    isolation stands in the markup, for where there is no style sheet.
     """
     parts = []
     for piece in re.split(r"(\r\n?|" + _CONTROL.pattern + ")", text):
         if piece == "\r\n":
             parts.append(Markup("&#13;\n"))
         elif piece == "\r":
-            parts.append(Markup("&#13;<br>"))
+            parts.append(Markup("&#13;<br/>"))
         elif _UNPRINTABLE.fullmatch(piece):
             parts.append(Markup("\ufffd"))
         elif _CONTROL.fullmatch(piece):
-            parts.append(Markup('<span class="control">&#{};</span>').format(ord(piece)))
+            style = Markup(' style="unicode-bidi: isolate"') if isolated else Markup("")
+            parts.append(Markup('<span class="control"{}>&#{};</span>').format(style, ord(piece)))
         else:
             parts.append(escape(piece))
     return Markup("").join(parts)

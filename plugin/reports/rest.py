@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from plugin.errors import InputError
 from plugin.fhir.client import FhirClient, token
-from plugin.fhir.reading import DICOM_UID_SYSTEM, ref_of, report_of
+from plugin.fhir.codes import DICOM_UID_SYSTEM
+from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
 from plugin.ports import StudyIdentity
 from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts

@@ -86,7 +86,7 @@ def test_the_markup_shows_the_exact_text(text: str) -> None:
     [
         ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
         ("a\r\nb", "a&#13;\nb"),
-        ("a\rb", "a&#13;<br>b"),
+        ("a\rb", "a&#13;<br/>b"),
         ("a\x00b", "a\ufffdb"),
         ("a\u202eb", 'a<span class="control">&#8238;</span>b'),
         ("]]>&amp;", "]]&gt;&amp;amp;"),
