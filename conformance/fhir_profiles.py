@@ -163,6 +163,7 @@ CODE_SYSTEM = {
     "concept": [
         {"code": "phrase-start", "display": "First character of the phrase in the report text, counted from 0"},
         {"code": "phrase-end", "display": "First character after the phrase in the report text, counted from 0"},
+        {"code": "multimedia-report", "display": "Report whose phrases are linked to their image regions"},
     ],
 }
 

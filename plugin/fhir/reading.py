@@ -27,7 +27,6 @@ from plugin.fhir.text import text_of_file, text_of_report
 from plugin.identity import derived_id, sha256_hex
 from plugin.values import Accession, PatientRef, Report, ReportDescription, ReportRef, ReportStatus, StudyRef
 
-
 _SECTIONS = ("http://terminology.hl7.org/CodeSystem/v2-0074", "http://hl7.org/fhir/v2/0074")
 _OTHER_SECTIONS = re.compile(
     "AU|BG|BLB|C[GHPT]|CTH|CUS|E[CN]|GE|HM|ICU|IMM|LAB|MB|MCB|MYC|NM[RS]|NRS|OSL|OT|OUS|PF|PH[RY]|PT|R[CT]|RUS|S[PR]"
