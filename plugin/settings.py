@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     write_heatmaps: bool = Field(default=False, description="Also write the graded heatmaps.")
     fhir_url: str | None = Field(default=None, description="FHIR R4 base URL; unset: reports_dir.")
     fhir_token: SecretStr | None = Field(default=None, description="Bearer token for the FHIR server.")
+    report_categories: str = Field(default="", description="Categories of reports to look for there; empty: any.")
     reports_dir: Path = Field(
         default=Path("sightline-data/reports"), description="Folder of FHIR JSON, without a server."
     )

@@ -76,7 +76,7 @@ class ReportRef:
     Parameters
     ----------
     report_id : the DiagnosticReport's logical id; ``urn:uuid:...``, derived, when it has none.
-    version : FHIR ``meta.versionId``; ``sha256:...`` of the text when there is none, which is no FHIR id.
+    version : FHIR ``meta.versionId``; ``sha256:...`` of status and text when there is none, which is no FHIR id.
     """
 
     report_id: str

@@ -13,7 +13,7 @@ from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.flow import Edges, Tools, identity_of, process
 from plugin.identity import derived_id
-from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportStore, StudyFeed
+from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
@@ -148,6 +148,18 @@ def make_fhir_client(settings: Settings, url: str) -> FhirClient:
     from plugin.fhir.client import FhirClient
 
     return FhirClient(url, headers=bearer(settings.fhir_token), timeout_s=settings.timeout_s)
+
+
+def make_report_feed(settings: Settings) -> ReportFeed:
+    """What is new at the FHIR server of the settings, or in their folder."""
+    if settings.fhir_url is None:
+        from plugin.reports.feeds import FolderReportFeed
+
+        settings.reports_dir.mkdir(parents=True, exist_ok=True)
+        return FolderReportFeed(settings.reports_dir, settings.data_dir / "fhir")
+    from plugin.reports.feeds import FhirReportFeed
+
+    return FhirReportFeed(make_fhir_client(settings, settings.fhir_url), categories=settings.report_categories)
 
 
 def make_queue(settings: Settings) -> JobQueue:

@@ -137,7 +137,7 @@ def report_of(report: Element, resources: Resources) -> Report:
         other_patient_ids=who.other_patient_ids,
         study_instance_uids=who.study_instance_uids,
         accession_numbers=who.accession_numbers,
-        issued=_instant(report.string("issued")),
+        issued=instant(report.string("issued")),
         service_request_ids=_logical_ids(_orders(report), "ServiceRequest", resources=resources, container=report),
         imaging_study_ids=_logical_ids(_studies(report), "ImagingStudy", resources=resources, container=report),
         subject_id=logical_id(subject, resources.resolve(subject, container=report)) or None,
@@ -147,11 +147,18 @@ def report_of(report: Element, resources: Resources) -> Report:
 
 def ref_of(report: Element, resources: Resources) -> ReportRef:
     """Which version of which report it is, also when it has no usable text."""
+    if has_version(report):
+        return _ref(report, text="")
     try:
         text = text_of_report(report, resources).text
     except InputError:
         text = ""
     return _ref(report, text=text)
+
+
+def has_version(report: Element) -> bool:
+    """Whether the report tells its id and version itself, so that they need not be derived from its content."""
+    return bool(report.id) and is_fhir_id(report.child("meta").string("versionId"))
 
 
 def status_of(report: Element) -> ReportStatus:
@@ -202,7 +209,7 @@ def described(report: Element, resources: Resources) -> ReportDescription:
         radiograph=_may_be_of_radiographs(report),
         ours=is_ours(report),
         unusable=unusable,
-        issued=_instant(report.string("issued")),
+        issued=instant(report.string("issued")),
     )
 
 
@@ -232,7 +239,7 @@ def _looks_like_json(content: bytes) -> bool:
 
 
 def _ref(report: Element, *, text: str) -> ReportRef:
-    """Its own id and version; else derived from its identifier or *text*."""
+    """Its own id and version; else derived from its identifier or *text*, and from status and *text*."""
     digest = sha256_hex(text.encode())
     report_id = report.id
     if not report_id:
@@ -240,10 +247,13 @@ def _ref(report: Element, *, text: str) -> ReportRef:
         derived = derived_id("report", own.system, own.value) if own else derived_id("report text", digest)
         report_id = f"urn:uuid:{derived}"
     version = report.child("meta").string("versionId")
-    return ReportRef(report_id, version if is_fhir_id(version) else f"sha256:{digest}")
+    if not is_fhir_id(version):
+        # A withdrawal leaves the text as it was, and is another version nevertheless.
+        version = f"sha256:{sha256_hex(f'{status_of(report)} {digest}'.encode())}"
+    return ReportRef(report_id, version)
 
 
-def _instant(text: str) -> datetime | None:
+def instant(text: str) -> datetime | None:
     """A FHIR instant; None when it is missing, malformed or names no time zone."""
     try:
         moment = datetime.fromisoformat(text)

@@ -61,7 +61,7 @@ class FolderReportStore:
         try:
             self._results.mkdir(parents=True, exist_ok=True)
             if not (target.exists() and target.read_bytes() == content):
-                _write_atomically(target, content)
+                write_atomically(target, content)
         except OSError as error:
             raise TransientError(f"the results folder cannot be written ({error.strerror})") from None
 
@@ -70,10 +70,11 @@ class FolderReportStore:
             raise TransientError("the folder of reports is not there: check SIGHTLINE_REPORTS_DIR")
         for path in sorted(self._folder.rglob("*.json")):
             if not path.is_relative_to(self._results):
-                yield from _candidates_in(path)
+                yield from candidates_in(path)
 
 
-def _candidates_in(path: Path) -> Iterator[Candidate]:
+def candidates_in(path: Path) -> Iterator[Candidate]:
+    """The reports in a file; none when it is no FHIR JSON, or not complete."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return
@@ -84,7 +85,7 @@ def _candidates_in(path: Path) -> Iterator[Candidate]:
         yield Candidate(report, resources)
 
 
-def _write_atomically(target: Path, content: bytes) -> None:
+def write_atomically(target: Path, content: bytes) -> None:
     """All or nothing, also when the machine stops: the file appears under its name when it is complete."""
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".part", delete=False) as part:
         try:

@@ -46,13 +46,13 @@ class FhirReportStore:
         pool = _pool(known)
         likely = (Candidate(report, pool) for report in self._reports_of(known))
         # Only a likely hit is worth the requests that complete it; what they bring may still speak against it.
-        complete = (self._completed(each.report, known) for each in likely if is_about(each, study))
+        complete = (completed(self._server, each.report, known) for each in likely if is_about(each, study))
         return newest_first(candidate for candidate in complete if is_about(candidate, study))
 
     def describe(self, report_id: str) -> ReportDescription | None:
         """See :class:`plugin.ports.ReportStore`."""
         report = self._server.read(f"DiagnosticReport/{report_id}") if is_fhir_id(report_id) else None
-        return None if report is None else newest_of((self._completed(report, ()),), report_id)
+        return None if report is None else newest_of((completed(self._server, report),), report_id)
 
     def read(self, report: ReportRef) -> Report:
         """See :class:`plugin.ports.ReportStore`."""
@@ -60,7 +60,7 @@ class FhirReportStore:
             resource = self._server.read(name)
             if resource is None:
                 continue
-            candidate = self._completed(resource, ())
+            candidate = completed(self._server, resource)
             if ref_of(candidate.report, candidate.resources) == report:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
@@ -104,21 +104,29 @@ class FhirReportStore:
     def _search(self, resource_type: str, **params: str) -> Iterator[Element]:
         return self._server.search(resource_type, params | {"_count": _PAGE})
 
-    def _completed(self, report: Element, known: tuple[Element, ...]) -> Candidate:
-        """*report* with everything that it refers to on this server."""
-        links = [reference.string("reference") for name in _FOLLOWED for reference in report.children(name)]
-        links += [form.string("url") for form in report.children("presentedForm") if not form.string("data")]
-        found = known + self._fetched(links, known)
-        # The order may be named by the study alone.
-        orders = [order.string("reference") for study in found for order in study.children("basedOn")]
-        return Candidate(report, _pool(found + self._fetched(orders, found)))
 
-    def _fetched(self, links: list[str], known: tuple[Element, ...]) -> tuple[Element, ...]:
-        """What *links* name on this server and is not *known* yet."""
-        names = dict.fromkeys(name for link in links if (name := local_name(self._server.relative(link))))
-        have = {(resource.type, resource.id) for resource in known}
-        reads = (self._server.read("/".join(name)) for name in names if name not in have)
-        return tuple(resource for resource in reads if resource is not None)
+def completed(server: FhirClient, report: Element, known: tuple[Element, ...] = ()) -> Candidate:
+    """*report* with everything that it refers to on *server*, as far as it is not *known* yet.
+
+    Raises
+    ------
+    TransientError, InputError
+        See :meth:`plugin.fhir.client.FhirClient.read`.
+    """
+    links = [reference.string("reference") for name in _FOLLOWED for reference in report.children(name)]
+    links += [form.string("url") for form in report.children("presentedForm") if not form.string("data")]
+    found = known + _fetched(server, links, known)
+    # The order may be named by the study alone.
+    orders = [order.string("reference") for study in found for order in study.children("basedOn")]
+    return Candidate(report, _pool(found + _fetched(server, orders, found)))
+
+
+def _fetched(server: FhirClient, links: list[str], known: tuple[Element, ...]) -> tuple[Element, ...]:
+    """What *links* name on *server* and is not *known* yet."""
+    names = dict.fromkeys(name for link in links if (name := local_name(server.relative(link))))
+    have = {(resource.type, resource.id) for resource in known}
+    reads = (server.read("/".join(name)) for name in names if name not in have)
+    return tuple(resource for resource in reads if resource is not None)
 
 
 def _content(resource: Element) -> dict[str, object]:
