@@ -113,11 +113,20 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument("--dir", type=Path, default=Path("stack-output"), help="folder for everything it keeps")
     stack.add_argument("--port", type=int, default=8042, help="of the service; the two after it are taken, too")
 
+    _add_running(commands)
+    return parser
+
+
+def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands of a running site."""
     serve = commands.add_parser("serve", help="run the service; settings: docs/settings.md")
     serve.add_argument("--no-work", action="store_true", help="leave the jobs to `sightline work`")
     commands.add_parser("work", help="run a worker on the data folder of a service, without the service")
+    keys = commands.add_parser("keys", help="keys for signing in at a FHIR server; see docs/operations.md")
+    keys.add_argument("action", choices=("new",), help="make a private key in a new file")
+    keys.add_argument("file", type=Path, metavar="FILE", help="where to; only its owner can read it")
+    keys.add_argument("--kind", choices=("ec", "rsa"), default="ec", help="ec: ES384; rsa: RS384")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
-    return parser
 
 
 def _ground(parsed: argparse.Namespace) -> int:
@@ -193,6 +202,12 @@ def _work(_: argparse.Namespace) -> int:
     return run()
 
 
+def _keys(parsed: argparse.Namespace) -> int:
+    from plugin.commands.keys import new
+
+    return new(parsed.file, kind=parsed.kind)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -210,6 +225,7 @@ _COMMANDS = {
     "adopt": _adopt,
     "serve": _serve,
     "work": _work,
+    "keys": _keys,
     "doctor": _doctor,
 }
 

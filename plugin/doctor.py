@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import requests
 
 from plugin.endpoint import session_of
 from plugin.errors import InputError, SightlineError, TransientError
-from plugin.settings import Settings, archive_endpoint, bearer
+from plugin.settings import Settings, archive_endpoint
 
 _JSON = {"Accept": "application/json"}
 MEMORY_BYTES = 2 * 1024**3  # the demo study's peak stays below it; measured by tests/acceptance
@@ -49,6 +48,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if settings.orthanc_url is not None:
         yield change_log(settings)
     yield reports(settings)
+    if settings.fhir_key_file is not None:
+        yield fhir_keys(settings)
+    if settings.fhir_url is not None and settings.fhir_client_id is not None:
+        yield fhir_scopes(settings)
     yield events(settings)
     yield port(settings)
 
@@ -141,15 +144,47 @@ def _at_archive(what: str, url: str, prefix: str, settings: Settings) -> Finding
 
 
 def reports(settings: Settings) -> Finding:
-    """The folder, or the FHIR server with the credentials given."""
+    """The folder, or the FHIR server: signed in at, and asked for a report."""
+    from plugin.wiring import make_fhir_client
+
     if settings.fhir_url is None:
         return _folder("report store", settings.reports_dir, "SIGHTLINE_FHIR_URL")
-    url = f"{settings.fhir_url.rstrip('/')}/metadata"
     try:
-        answer = httpx.get(url, headers=_JSON | bearer(settings.fhir_token), timeout=settings.timeout_s)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _no_answer("report store", error, "SIGHTLINE_FHIR_")
-    return _answer("report store", answer.status_code, "SIGHTLINE_FHIR_")
+        server = make_fhir_client(settings, settings.fhir_url)
+        told = server.capability
+        next(server.pages("DiagnosticReport", (("_count", "1"), ("_elements", "id"))), None)
+    except SightlineError as error:
+        return Finding("report store", str(error), "check the settings that begin with SIGHTLINE_FHIR_")
+    return Finding("report store", f"answers, FHIR {told.release.value}{f'; {told.note}' if told.note else ''}")
+
+
+def fhir_keys(settings: Settings) -> Finding:
+    """The keys that sign us in at the FHIR server, and where it can read their public halves."""
+    from plugin.wiring import make_fhir_keys
+
+    try:
+        files = make_fhir_keys(settings)
+        keys = files.keys() if files else ()
+    except InputError as error:
+        return Finding("FHIR keys", str(error), "mend SIGHTLINE_FHIR_KEY_FILE and _PREVIOUS_KEY_FILE, or unset them")
+    named = ", ".join(f"{key.algorithm} {key.key_id}" for key in keys)
+    where = f"{(settings.public_url or '').rstrip('/')}/.well-known/jwks.json"
+    return Finding("FHIR keys", f"{named}; published at {where}")
+
+
+def fhir_scopes(settings: Settings) -> Finding:
+    """What the FHIR server lets our client do, of what it was asked for."""
+    from plugin.wiring import make_fhir_client
+
+    try:
+        missing = make_fhir_client(settings, settings.fhir_url or "").lacking_scopes()
+    except SightlineError as error:
+        return Finding("FHIR scopes", str(error), "check the settings that begin with SIGHTLINE_FHIR_")
+    if not missing:
+        return Finding("FHIR scopes", "all that were asked for")
+    return Finding(
+        "FHIR scopes", f"lacks {' '.join(missing)}", "grant them to our client, or mend SIGHTLINE_FHIR_SCOPE"
+    )
 
 
 def _folder(what: str, folder: Path, instead: str) -> Finding:

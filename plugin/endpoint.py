@@ -45,6 +45,9 @@ class Endpoint:
     oauth : where to fetch a bearer token that is sent too.
     ca_file : PEM file of the authorities its certificate is checked against; None: the well-known ones.
     timeout_s : for a connection, and between two parts of an answer.
+    certificate_file : PEM file of the certificate by which we prove ourselves in TLS, and its key; None: none.
+    certificate_key_file : the key, when it is not in the same file.
+    named : what messages call the server.
     """
 
     url: str
@@ -52,13 +55,28 @@ class Endpoint:
     oauth: OAuthClient | None = None
     ca_file: Path | None = None
     timeout_s: float = 30.0
+    certificate_file: Path | None = None
+    certificate_key_file: Path | None = None
+    named: str = "archive"
 
     def __post_init__(self) -> None:
         scheme, found, rest = self.url.partition("://")
         if scheme not in {"http", "https"} or not found or not rest.strip("/"):
-            raise InputError("The address of the archive is not an HTTP address; expected http(s)://host:port/path.")
+            raise InputError(
+                f"The address of the {self.named} is not an HTTP address; expected http(s)://host:port/path."
+            )
         if self.ca_file is not None and not self.ca_file.is_file():
             raise InputError("The file of certificate authorities does not exist; check its path.")
+        for file in (self.certificate_file, self.certificate_key_file):
+            if file is not None and not file.is_file():
+                raise InputError(f"The file of the certificate for the {self.named}, or of its key, does not exist.")
+
+    @property
+    def certificate(self) -> tuple[str, str] | None:
+        """Files of our certificate and of its key."""
+        if self.certificate_file is None:
+            return None
+        return str(self.certificate_file), str(self.certificate_key_file or self.certificate_file)
 
 
 def session_of(endpoint: Endpoint) -> requests.Session:
@@ -69,8 +87,39 @@ def session_of(endpoint: Endpoint) -> requests.Session:
         # Held against every request: requests prefers REQUESTS_CA_BUNDLE of the environment to a session's own.
         session.trust_env = False
         session.verify = str(endpoint.ca_file)
+    session.cert = endpoint.certificate
     session.auth = Proof(endpoint)
     return session
+
+
+class Tokens:
+    """One bearer token: fetched when it is needed, and kept until shortly before its end. For several threads.
+
+    Parameters
+    ----------
+    fetch : a new token and its life in seconds; what it raises, :meth:`current` raises.
+    """
+
+    def __init__(self, fetch: Callable[[], tuple[str, float]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = Lock()
+        self._token = ""
+        self._ends = 0.0
+
+    def current(self) -> str:
+        """A token that should be taken now."""
+        with self._lock:
+            if not self._token or self._clock() >= self._ends:
+                self._token, life_s = self._fetch()
+                self._ends = self._clock() + max(life_s - LEEWAY_S, 0.0)
+            return self._token
+
+    def refuse(self, used: str) -> None:
+        """The server did not take *used*: it may have been revoked before its end."""
+        with self._lock:
+            if used == self._token:
+                self._token = ""
 
 
 class Proof(AuthBase):
@@ -83,40 +132,27 @@ class Proof(AuthBase):
     """
 
     def __init__(self, endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._endpoint = endpoint
-        self._clock = clock
-        self._lock = Lock()
-        self._token = ""
-        self._ends = 0.0
+        self._headers = endpoint.headers
+        client = endpoint.oauth
+        self._tokens = Tokens(lambda: fetched_token(client, endpoint), clock=clock) if client is not None else None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._endpoint.headers)
+        request.headers.update(self._headers)
         # dicomweb-client sets a Host without its port; requests sets the right one when there is none.
         request.headers.pop("Host", None)
-        if self._endpoint.oauth is not None:
-            request.headers["Authorization"] = f"Bearer {self._current(self._endpoint.oauth)}"
+        if self._tokens is not None:
+            request.headers["Authorization"] = f"Bearer {self._tokens.current()}"
             request.hooks["response"].insert(0, self._once_more)  # before those that read the answer
         return request
 
-    def _current(self, client: OAuthClient) -> str:
-        with self._lock:
-            if self._clock() >= self._ends:
-                self._token, life_s = fetched_token(client, self._endpoint)
-                self._ends = self._clock() + max(life_s - LEEWAY_S, 0.0)
-            return self._token
-
     def _once_more(self, response: requests.Response, **sent: Any) -> requests.Response:
         """A token may be revoked before its end: one more try with a new one."""
-        client = self._endpoint.oauth
-        used = response.request.headers["Authorization"]
-        if response.status_code != 401 or client is None or response.history:
+        if response.status_code != 401 or self._tokens is None or response.history:
             return response
-        with self._lock:
-            if used == f"Bearer {self._token}":
-                self._ends = 0.0
+        self._tokens.refuse(str(response.request.headers["Authorization"]).removeprefix("Bearer "))
         response.content  # noqa: B018 - read to its end, so that the connection can be used again
         request = response.request.copy()
-        request.headers["Authorization"] = f"Bearer {self._current(client)}"
+        request.headers["Authorization"] = f"Bearer {self._tokens.current()}"
         again: requests.Response = response.connection.send(request, **sent)
         again.history.append(response)
         again.request = request
@@ -143,6 +179,7 @@ def fetched_token(client: OAuthClient, endpoint: Endpoint) -> tuple[str, float]:
             timeout=endpoint.timeout_s,
             allow_redirects=False,
             verify=str(endpoint.ca_file) if endpoint.ca_file is not None else True,
+            cert=endpoint.certificate,
         )
         said = answer.json() if answer.ok else {}
     except requests.RequestException as error:
@@ -151,8 +188,9 @@ def fetched_token(client: OAuthClient, endpoint: Endpoint) -> tuple[str, float]:
         raise InputError(f"The token endpoint refused the client ({answer.status_code}); check id, secret and scope.")
     if not isinstance(said, dict) or not isinstance(said.get("access_token"), str):
         raise TransientError(f"The token endpoint answered {answer.status_code} without a token; try again later.")
-    return said["access_token"], _life_s(said.get("expires_in"))
+    return said["access_token"], life_s(said.get("expires_in"))
 
 
-def _life_s(told: object) -> float:
+def life_s(told: object) -> float:
+    """The life of a token whose endpoint told *told* (``expires_in``), in seconds."""
     return float(told) if isinstance(told, int | float | str) and str(told).isdecimal() else UNTOLD_LIFE_S

@@ -26,6 +26,12 @@ from plugin.endpoint import Endpoint, OAuthClient
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
 
+FHIR_SCOPE = (
+    "system/DiagnosticReport.rs system/ImagingStudy.rs system/ServiceRequest.rs system/Patient.rs system/Binary.r "
+    "system/Observation.crus system/Device.crus system/DocumentReference.crus system/Provenance.crus"
+)
+"""What Sightline reads and what it writes, type by type, in the form of SMART App Launch 2."""
+
 
 class FileSecrets(PydanticBaseSettingsSource):
     """The secrets that ``SIGHTLINE_<NAME>_FILE`` name files for, as container engines and systemd hand them over.
@@ -94,8 +100,18 @@ class Settings(BaseSettings):
     remove_rejected: bool = Field(default=False, description="Remove rejected results from Orthanc for good.")
     write_pictures: bool = Field(default=False, description="Also write pictures with the regions and phrases drawn.")
     write_heatmaps: bool = Field(default=False, description="Also write the graded heatmaps.")
-    fhir_url: str | None = Field(default=None, description="FHIR R4 base URL; unset: reports_dir.")
+    fhir_url: str | None = Field(default=None, description="FHIR base URL, R4 or R5; unset: reports_dir.")
     fhir_token: SecretStr | None = Field(default=None, description="Bearer token for the FHIR server.")
+    fhir_user: str | None = Field(default=None, description="User for HTTP basic authentication at the FHIR server.")
+    fhir_password: SecretStr | None = Field(default=None, description="Its password.")
+    fhir_client_id: str | None = Field(default=None, description="Client of SMART backend services there.")
+    fhir_key_file: Path | None = Field(default=None, description="Its private key, which signs.")
+    fhir_previous_key_file: Path | None = Field(default=None, description="The key before it, while both hold.")
+    fhir_scope: str = Field(default=FHIR_SCOPE, description="Scopes to ask for there.")
+    fhir_token_url: str | None = Field(default=None, description="Token endpoint; unset: the FHIR server tells it.")
+    fhir_ca_file: Path | None = Field(default=None, description="Authorities that the FHIR server's certificate is of.")
+    fhir_certificate_file: Path | None = Field(default=None, description="Our certificate for the FHIR server.")
+    fhir_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     report_categories: str = Field(default="", description="Categories of reports to look for there; empty: any.")
     reports_dir: Path = Field(
         default=Path("sightline-data/reports"), description="Folder of FHIR JSON, without a server."
@@ -142,6 +158,21 @@ class Settings(BaseSettings):
         ):
             raise ValueError('must be a header, "Name: value"')
         return header
+
+    @field_validator("fhir_scope")
+    @classmethod
+    def _one_by_one(cls, scope: str) -> str:
+        if "*" in scope:
+            raise ValueError("must list scopes one by one, without *")
+        return scope
+
+    @model_validator(mode="after")
+    def _one_way_into_fhir(self) -> Settings:
+        if sum(way is not None for way in (self.fhir_user, self.fhir_token, self.fhir_client_id)) > 1:
+            raise ValueError("set one of SIGHTLINE_FHIR_USER, _TOKEN and _CLIENT_ID")
+        if self.fhir_client_id is not None and self.fhir_key_file is None:
+            raise ValueError("SIGHTLINE_FHIR_CLIENT_ID needs SIGHTLINE_FHIR_KEY_FILE")
+        return self
 
     @model_validator(mode="after")
     def _one_authorization(self) -> Settings:
@@ -217,11 +248,26 @@ def archive_headers(settings: Settings) -> dict[str, str]:
 
 
 def _authorization(settings: Settings) -> dict[str, str]:
-    if settings.archive_user is None:
-        return bearer(settings.archive_token)
-    password = settings.archive_password.get_secret_value() if settings.archive_password else ""
-    pair = base64.b64encode(f"{settings.archive_user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}
+    return basic(settings.archive_user, settings.archive_password) or bearer(settings.archive_token)
+
+
+def fhir_endpoint(settings: Settings, url: str) -> Endpoint:
+    """The FHIR server at *url*; a client of SMART backend services signs in besides.
+
+    Raises
+    ------
+    InputError
+        If that is no HTTP address, or a file of certificates does not exist.
+    """
+    return Endpoint(
+        url,
+        basic(settings.fhir_user, settings.fhir_password) or bearer(settings.fhir_token),
+        ca_file=settings.fhir_ca_file,
+        timeout_s=settings.timeout_s,
+        certificate_file=settings.fhir_certificate_file,
+        certificate_key_file=settings.fhir_certificate_key_file,
+        named="FHIR server",
+    )
 
 
 def archive_endpoint(settings: Settings, url: str) -> Endpoint:
@@ -239,6 +285,14 @@ def archive_endpoint(settings: Settings, url: str) -> Endpoint:
     return Endpoint(
         url, archive_headers(settings), oauth=oauth, ca_file=settings.archive_ca_file, timeout_s=settings.timeout_s
     )
+
+
+def basic(user: str | None, password: SecretStr | None) -> dict[str, str]:
+    """Authorization by *user* and *password*, or nothing."""
+    if user is None:
+        return {}
+    pair = base64.b64encode(f"{user}:{password.get_secret_value() if password else ''}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
 
 
 def bearer(token: SecretStr | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, Repo
 from plugin.results import ResultFolder
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
-from plugin.settings import Settings, archive_endpoint, bearer
+from plugin.settings import Settings, archive_endpoint, fhir_endpoint
 from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
     from plugin.fhir.client import FhirClient
+    from plugin.fhir.keys import KeyFiles
 
 
 def make_grounder(settings: Settings) -> Grounder:
@@ -137,17 +138,47 @@ def make_reports(settings: Settings) -> ReportStore:
     return FhirReportStore(make_fhir_client(settings, settings.fhir_url))
 
 
+@cache
 def make_fhir_client(settings: Settings, url: str) -> FhirClient:
     """The FHIR server at *url*, signed in at as the settings say; its ``release`` tells what to write for.
+
+    One for each server, so that all that is done there shares connections and token.
 
     Raises
     ------
     InputError
-        If that is no HTTP address.
+        If that is no HTTP address, or a file that the settings name cannot be used.
     """
     from plugin.fhir.client import FhirClient
+    from plugin.fhir.sending import Sender
+    from plugin.fhir.signing_in import BackendService, Bearer, SmartTokens, pool_of
 
-    return FhirClient(url, headers=bearer(settings.fhir_token), timeout_s=settings.timeout_s)
+    endpoint = fhir_endpoint(settings, url)
+    pool = pool_of(endpoint)
+    auth = None
+    if settings.fhir_client_id is not None and (keys := make_fhir_keys(settings)) is not None:
+        service = BackendService(
+            settings.fhir_client_id, keys, tuple(settings.fhir_scope.split()), settings.fhir_token_url or ""
+        )
+        auth = Bearer(url, SmartTokens(url, service, Sender(pool, timeout_s=settings.timeout_s)))
+    return FhirClient(url, client=pool, headers=endpoint.headers, auth=auth, timeout_s=settings.timeout_s)
+
+
+def make_fhir_keys(settings: Settings) -> KeyFiles | None:
+    """The keys that the settings name for signing in at FHIR servers.
+
+    Raises
+    ------
+    InputError
+        If one cannot be used.
+    """
+    from plugin.fhir.keys import KeyFiles
+
+    if settings.fhir_key_file is None:
+        return None
+    keys = KeyFiles(settings.fhir_key_file, settings.fhir_previous_key_file)
+    keys.keys()  # so that a wrong file is told at once
+    return keys
 
 
 def make_report_feed(settings: Settings) -> ReportFeed:

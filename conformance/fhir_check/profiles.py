@@ -139,7 +139,7 @@ class _Walk:
             yield from self.profiles.faults(item, profile, where=where)
         for rule in definition.get("constraint", ()):
             if not holds(rule["expression"], item, self.resource, self.profile.release):
-                yield f"{where}: {rule['key']}: {rule['human']}{self._cited({})}"
+                yield f"{where}: {rule['key']}: {rule['human']}{self._cited(rule)}"
         for name, child in node.children.items():
             yield from self._child(item, name, child, where)
 
@@ -197,7 +197,7 @@ class _Walk:
 
     def _cited(self, definition: Json) -> str:
         """The profile's name, and the clause that asks for it where one does."""
-        clause = definition.get("requirements", "")
+        clause = definition.get("requirements") or definition.get("source", "")
         return f" [{self.profile.name}{': ' if clause else ''}{clause}]"
 
 
@@ -251,7 +251,7 @@ def _is_told(item: Any, part: Node, kind: str, path: str) -> bool:
     if path == "url" and profiled and isinstance(item, dict):  # an extension's profile tells its address
         return item.get("url") in profiled
     target = part.at(path)
-    if target is None or not (isinstance(item, dict) or path == "$this"):
+    if target is None or not isinstance(item, dict):
         return False
     if kind == "type":
         codes = {each["code"] for each in target.definition["type"]}

@@ -21,6 +21,7 @@ from plugin.errors import ConformanceError, InputError, SightlineError, Transien
 from plugin.fhir.capability import Capability, Release, capability_of, unknown
 from plugin.fhir.resource import Element, is_fhir_id, parse
 from plugin.fhir.sending import BUSY, DELAYS_S, Answer, Sender
+from plugin.fhir.signing_in import Bearer
 
 CONFLICT: Final = frozenset({409, 412})
 """HAPI says 409 where others say 412."""
@@ -53,7 +54,7 @@ class FhirClient:
     base_url : of the FHIR service ("https://host/fhir").
     client : the connection pool, which whoever made it closes; None for one that lives as long as this object.
     headers : sent with every request, for example ``Authorization``.
-    auth : what signs in with every request, for example :class:`plugin.fhir.signing_in.Bearer`; None: nothing.
+    auth : what signs in with every request, as a client of SMART backend services; None: nothing.
     timeout_s : longest wait for a connection and between two parts of an answer.
     sleep, jitter, clock : see :class:`plugin.fhir.sending.Sender`; arguments so that tests need not wait.
 
@@ -69,7 +70,7 @@ class FhirClient:
         *,
         client: httpx.Client | None = None,
         headers: Mapping[str, str] | None = None,
-        auth: httpx.Auth | None = None,
+        auth: Bearer | None = None,
         timeout_s: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
@@ -106,6 +107,10 @@ class FhirClient:
     def release(self) -> Release:
         """The release of FHIR to write for; raises as :attr:`capability`."""
         return self.capability.release
+
+    def lacking_scopes(self) -> tuple[str, ...]:
+        """Scopes that were asked for and not granted; raises as fetching a token does."""
+        return self._auth.lacking() if self._auth is not None else ()
 
     def read(self, name: str) -> Element | None:
         """The resource "Type/id" or "Type/id/_history/version"; None when there is none, or it was deleted.

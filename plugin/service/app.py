@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -14,6 +15,7 @@ from plugin.errors import InputError
 from plugin.service.events import Admission, any_event, events_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
+from plugin.service.keys import keys_router
 from plugin.service.parts import Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
@@ -37,6 +39,7 @@ def create_app(
     work: bool = True,
     viewer: Viewer | None = None,
     watch: Watch | None = None,
+    public_keys: Callable[[], Mapping[str, Any]] | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -49,6 +52,7 @@ def create_app(
     work : whether jobs are worked on here.
     viewer : when given, OHIF is served, too, and reads the archive through this service.
     watch : when given, the archive is looked at for new studies.
+    public_keys : when given, the JWK Set to publish.
     """
     worker = Worker(services.queue, services.ground)
     queued = queueing(services, wake=worker.wake)
@@ -79,6 +83,8 @@ def create_app(
     if viewer is not None:
         app.include_router(viewer_router(viewer, services.results))
         serve_files(app, viewer)
+    if public_keys is not None:
+        app.include_router(keys_router(public_keys))
     answer_with_problems(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)
