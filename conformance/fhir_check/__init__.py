@@ -7,6 +7,7 @@ In a test::
     assert checker().check(resource) == []             # HL7's definitions, and the profiles that it claims
     assert checker().written(bundle) == []             # the same, and our profiles: whatever Sightline writes
     assert checker("R5").written(selection) == []      # the form for an R5 server
+    assert checker().multimedia(report, selections=[...], pages={url: content}) == []    # with IHE IMR's rules
 
 Every fault is a line "path: what", with the profile and the clause that ask for it. As a program::
 
@@ -15,9 +16,10 @@ Every fault is a line "path: what", with the profile and the clause that ask for
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 
+from fhir_check import imr, lint
 from fhir_check.bundles import entry_faults, reference_faults, unknown_extensions, unresolved
 from fhir_check.checker import BaseChecker
 from fhir_check.definitions import Json, definitions
@@ -28,15 +30,16 @@ __all__ = ["Checker", "checker", "unresolved"]
 # Our profile of each resource type that Sightline writes.
 WRITTEN = {
     "R4": {
+        "Basic": "SightlineImagingSelectionBasic",
         "Bundle": "SightlineTransaction",
         "Device": "SightlineDevice",
+        "DiagnosticReport": "SightlineMultimediaReport",
         "DocumentReference": "SightlineDocumentReference",
         "Observation": "SightlinePhraseObservation",
         "Provenance": "SightlineProvenance",
     },
-    "R5": {},
+    "R5": {"ImagingSelection": "SightlineImagingSelection"},
 }
-KNOWN_EXTENSIONS = frozenset[str]()
 
 
 class Checker(BaseChecker):
@@ -48,7 +51,10 @@ class Checker(BaseChecker):
 
     def check(self, resource: Json) -> list[str]:
         """What is wrong with *resource*, by its release's definitions and by the profiles that it claims."""
-        return [*super().check(resource), *self._claimed(resource)]
+        faults = [*super().check(resource), *self._claimed(resource)]
+        if not faults and resource.get("resourceType") == "StructureDefinition":
+            faults += lint.faults(resource, profiles())
+        return faults
 
     def written(self, resource: Json, *, stored: Collection[str] = ()) -> list[str]:
         """What is wrong with a resource or transaction that Sightline wrote.
@@ -60,9 +66,32 @@ class Checker(BaseChecker):
             return [f"{kind}: Sightline has no profile of it in {self._release}"]
         profile = profiles().named(WRITTEN[self._release][kind])
         faults = [*self.check(resource), *profiles().faults(resource, profile, where=kind)]
-        faults += unknown_extensions(resource, KNOWN_EXTENSIONS, kind)
+        faults += unknown_extensions(resource, kind)
         if kind == "Bundle":
             faults += [*reference_faults(resource, stored=stored), *entry_faults(resource)]
+        return faults
+
+    def multimedia(
+        self, resource: Json, *, selections: Collection[Json] = (), pages: Mapping[str, bytes] | None = None
+    ) -> list[str]:
+        """What is wrong with a multimedia report, alone or in its RAD-141 Bundle, IHE IMR's rules included.
+
+        Parameters
+        ----------
+        selections : the ImagingSelection resources (R5) that its spans may name.
+        pages : address -> content of each rendered report that is not inside.
+        """
+        name = "SightlineMultimediaReport" + ("Bundle" if resource.get("resourceType") == "Bundle" else "")
+        faults = self.check(resource)
+        if self._release == "R4":
+            faults += self.conforms(resource, profiles().named(name))
+        faults += unknown_extensions(resource, str(resource.get("resourceType")))
+        if resource.get("resourceType") == "Bundle":
+            faults += [*imr.bundle_faults(resource), *entry_faults(resource)]
+        for report in imr.reports_in(resource):
+            faults += imr.report_faults(report, selections=selections, pages=pages or {})
+        for selection in selections:
+            faults += checker("R5").written(selection)
         return faults
 
     def conforms(self, resource: Json, profile: Profile) -> list[str]:
@@ -78,7 +107,7 @@ class Checker(BaseChecker):
         meta = resource.get("meta")
         for url in meta.get("profile", ()) if isinstance(meta, dict) else ():
             profile = profiles().get(str(url))
-            if profile is not None:
+            if profile is not None and profile.release == self._release:
                 yield from profiles().faults(resource, profile, where=profile.type)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fhir_check.checker import REFERENCE
 from fhir_check.definitions import Json
-from fhir_check.extensions import CROSS_VERSION
+from fhir_check.extensions import is_known
 
 # What Sightline writes itself; all else (patients, orders, studies, the radiologist's report) is only referred to.
 OWN = frozenset({"Device", "Observation", "DocumentReference", "Provenance", "AuditEvent", "ImagingSelection"})
@@ -57,19 +57,19 @@ def entry_faults(bundle: Json) -> Iterator[str]:
             yield f"{where}.request.url: {request.get('url')} is written twice"
 
 
-def unknown_extensions(part: Any, known: Collection[str], where: str) -> Iterator[str]:
-    """Extensions that neither HL7's later release nor one of our profiles defines."""
+def unknown_extensions(part: Any, where: str) -> Iterator[str]:
+    """Extensions that neither HL7's later release nor its extension pack defines; we have none of our own."""
     if isinstance(part, dict):
         for name in ("extension", "modifierExtension"):
             for number, each in enumerate(part.get(name, ()) if isinstance(part.get(name), list) else ()):
                 url = str(each.get("url", "")) if isinstance(each, dict) else ""
-                if re.match(r"\w+:", url) and url not in known and not CROSS_VERSION.match(url):
+                if re.match(r"\w+:", url) and not is_known(url):
                     yield f"{where}.{name}[{number}]: no definition of {url} is known here"
         for name, child in part.items():
-            yield from unknown_extensions(child, known, f"{where}.{name}")
+            yield from unknown_extensions(child, f"{where}.{name}")
     elif isinstance(part, list):
         for number, child in enumerate(part):
-            yield from unknown_extensions(child, known, f"{where}[{number}]")
+            yield from unknown_extensions(child, f"{where}[{number}]")
 
 
 def _names(bundle: Json) -> Iterator[str]:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
-
-import fhirpathpy
-from fhirpathpy.models import models
 
 from fhir_check import extensions, narrative
 from fhir_check.definitions import Definitions, Json
+from fhir_check.invariants import holds
 
 BY_HAND = {"txt-1", "txt-2"}  # narrative.py
 NUMBERS = {"decimal": (int, float), "integer": int, "positiveInt": int, "unsignedInt": int}
@@ -186,21 +183,3 @@ def names_of(name: str, definition: Json) -> Iterator[tuple[str, str]]:
         yield (name.removesuffix("[x]") + code[:1].upper() + code[1:] if name.endswith("[x]") else name), code
         if not name.endswith("[x]"):
             return
-
-
-def holds(expression: str, value: Json, resource: Json, release: str) -> bool:
-    """Whether a FHIRPath invariant holds: unless it says no, or trips over data of a wrong form."""
-    try:
-        return _compiled(expression, release)(value, {"resource": resource, "rootResource": resource}) != [False]
-    except Exception:  # noqa: BLE001  the evaluator raises whatever its own code meets
-        return False
-
-
-@cache
-def _compiled(expression: str, release: str) -> Any:
-    # R4 fhirpath.html adds hasValue(); trace() would print.
-    extra = {
-        "hasValue": {"fn": lambda inputs: [len(inputs) == 1 and not isinstance(inputs[0], dict)], "arity": {0: []}}
-    }
-    options = {"userInvocationTable": extra, "traceFn": lambda *_: None}
-    return fhirpathpy.compile(expression, models[release.lower()], options)

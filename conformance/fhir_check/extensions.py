@@ -13,12 +13,46 @@ CROSS_VERSION = re.compile(
 # Types of R5 that R4 lacks, and what carries them there.
 CARRIED = {"integer64": "string", "CodeableReference": "Reference"}
 
+# HL7's extension pack 5.2.0: url -> what it holds, as (name, least, most, how its value is called), or its value alone.
+KNOWN: dict[str, tuple[tuple[str, int, int, str], ...] | str] = {
+    "http://hl7.org/fhir/StructureDefinition/textLink": (
+        ("htmlid", 1, 1000, "valueString"),
+        ("data", 1, 1, "valueUri"),
+        ("selector", 0, 1, "valueString"),
+    ),
+    "http://hl7.org/fhir/StructureDefinition/data-absent-reason": "valueCode",
+}
+
+
+def is_known(url: str) -> bool:
+    """Whether *url* is an extension that is defined here: an element of R5, or one of :data:`KNOWN`."""
+    path = named["path"] if (named := CROSS_VERSION.match(url)) else ""
+    return url in KNOWN or path in definitions("R5").elements(path.partition(".")[0])
+
 
 def faults(extension: Json, where: str) -> Iterator[str]:
-    """What is wrong with a cross-version extension; nothing for any other."""
-    named = CROSS_VERSION.match(str(extension.get("url", "")))
-    if named:
+    """What is wrong with a cross-version extension or one of :data:`KNOWN`; nothing for any other."""
+    url = str(extension.get("url", ""))
+    if named := CROSS_VERSION.match(url):
         yield from _element(extension, named["path"], where)
+    if url in KNOWN:
+        yield from _known(extension, url, where)
+
+
+def _known(extension: Json, url: str, where: str) -> Iterator[str]:
+    name, parts = url.rpartition("/")[2], KNOWN[url]
+    if isinstance(parts, str):
+        if parts not in extension:
+            yield f"{where}: {name} has a {parts}"
+        return
+    inner = extension.get("extension", [])
+    for part, least, most, value in parts:
+        found = [each for each in inner if each.get("url") == part]
+        if not least <= len(found) <= most or not all(value in each for each in found):
+            yield f"{where}: {name} has {least}..{'*' if most > 1 else most} {part} as {value}"
+    for each in inner:
+        if each.get("url") not in {part for part, *_ in parts}:
+            yield f"{where}: {name} has no {each.get('url')}"
 
 
 def _element(extension: Json, path: str, where: str) -> Iterator[str]:

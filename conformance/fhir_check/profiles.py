@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fhir_check.checker import holds, is_listed, target_of
+from fhir_check.checker import is_listed, target_of
 from fhir_check.definitions import Json
+from fhir_check.invariants import holds
 
 FOLDER = Path(__file__).parents[1] / "fhir" / "profiles"
 
@@ -139,7 +140,7 @@ class _Walk:
             yield from self.profiles.faults(item, profile, where=where)
         for rule in definition.get("constraint", ()):
             if not holds(rule["expression"], item, self.resource, self.profile.release):
-                yield f"{where}: {rule['key']}: {rule['human']}{self._cited(rule)}"
+                yield f"{where}: {rule['key']}: {rule['human']}{self._cited({})}"
         for name, child in node.children.items():
             yield from self._child(item, name, child, where)
 
@@ -197,7 +198,7 @@ class _Walk:
 
     def _cited(self, definition: Json) -> str:
         """The profile's name, and the clause that asks for it where one does."""
-        clause = definition.get("requirements") or definition.get("source", "")
+        clause = definition.get("requirements", "")
         return f" [{self.profile.name}{': ' if clause else ''}{clause}]"
 
 
@@ -251,7 +252,7 @@ def _is_told(item: Any, part: Node, kind: str, path: str) -> bool:
     if path == "url" and profiled and isinstance(item, dict):  # an extension's profile tells its address
         return item.get("url") in profiled
     target = part.at(path)
-    if target is None or not isinstance(item, dict):
+    if target is None or not (isinstance(item, dict) or path == "$this"):
         return False
     if kind == "type":
         codes = {each["code"] for each in target.definition["type"]}

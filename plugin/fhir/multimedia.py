@@ -252,13 +252,17 @@ def _text(document: EvidenceDocument, *, base: str) -> Fhir:
 
 
 def _text_links(document: EvidenceDocument, *, base: str) -> list[Fhir]:
-    """For each span the regions of its phrase, those on further images too, at our own endpoint."""
+    """For each span the regions of its phrase, those on further images too, at our own endpoint.
+
+    HL7's extension pack has one ``data`` in each textLink.
+    """
     found = []
     for phrase in document.phrases:
         ids = [selection_id(phrase.tracking_uid, placement.sop_instance_uid) for placement in lit(phrase)]
-        if ids:
-            data = [{"url": "data", "valueUri": f"{base}{FHIR_ROOT}/{KIND}/{each}"} for each in ids]
-            found.append({"url": TEXT_LINK, "extension": [{"url": "htmlid", "valueString": f"{KIND}/{ids[0]}"}, *data]})
+        for each in ids:
+            span = {"url": "htmlid", "valueString": f"{KIND}/{ids[0]}"}
+            data = {"url": "data", "valueUri": f"{base}{FHIR_ROOT}/{KIND}/{each}"}
+            found.append({"url": TEXT_LINK, "extension": [span, data]})
     return found
 
 

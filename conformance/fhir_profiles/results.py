@@ -1,193 +1,31 @@
-"""The profiles of what Sightline writes, as StructureDefinitions: the rules in one place, the files made from them.
-
-    python conformance/fhir_profiles.py     # writes conformance/fhir/profiles
-
-Written in Python, not in FHIR Shorthand: its compiler wants Node and the core packages from a registry and makes no
-snapshots either. Differentials only: tools that need a snapshot (HAPI, the IG publisher) make it themselves, and
-``fhir_check`` reads the differential. ``requirements`` tells why an element is constrained, and the clause if one
-asks for it.
-"""
+"""The profiles of the results: the model, a phrase, a portal's entry, where results come from, one transaction."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a program, from anywhere
-
-from plugin.identity import derived_uid  # noqa: E402
-
-Json = dict[str, Any]
-
-FOLDER = ROOT / "conformance" / "fhir" / "profiles"
-DATE = "2026-11-26"
-CORE = "http://hl7.org/fhir/StructureDefinition/"
-R5_ELEMENT = "http://hl7.org/fhir/5.0/StructureDefinition/extension-ImagingSelection."
-DCM, SCT, LOINC = "http://dicom.nema.org/resources/ontology/DCM", "http://snomed.info/sct", "http://loinc.org"
-TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
-URI, DICOM_UID = "urn:ietf:rfc:3986", "urn:dicom:uid"
-OWN = f"urn:oid:{derived_uid('code system', 'sightline')}"
-IMR = "IHE RAD IMR 1.1.0, RAD-141, "
-IMR_BUNDLE = "https://profiles.ihe.net/RAD/IMR/StructureDefinition/imr-store-multimedia-report-bundle"
-IMR_REPORT = "IHE RAD IMR 1.1.0, StructureDefinition imr-diagnosticreport"
-
-
-def canonical(name: str) -> str:
-    """The address of one of our artefacts: an OID, since the project owns no domain."""
-    return f"urn:oid:{derived_uid('conformance', name)}"
-
-
-def at(path: str, why: str = "", **constraints: Any) -> Json:
-    """What is said about the element at *path* below the resource ("component:region.code" is within a slice)."""
-    return {"at": path, "requirements": why} | constraints
-
-
-def by(kind: str, path: str, *, rules: str = "open") -> Json:
-    """Slices told apart by value, pattern or type at *path*."""
-    return {"discriminator": [{"type": kind, "path": path}], "ordered": False, "rules": rules}
-
-
-def coded(system: str, code: str) -> Json:
-    """A pattern for a CodeableConcept."""
-    return {"coding": [{"system": system, "code": code}]}
-
-
-def only(*targets: str) -> list[Json]:
-    """A Reference to these types."""
-    return [{"code": "Reference", "targetProfile": [CORE + each for each in targets]}]
-
-
-def is_a(kind: str, name: str | None = None) -> list[Json]:
-    """A type, as one of our profiles if *name* is given."""
-    return [{"code": kind, "profile": [canonical(name)]}] if name else [{"code": kind}]
-
-
-def extension(url: str) -> list[Json]:
-    """An Extension of that address."""
-    return [{"code": "Extension", "profile": [url]}]
-
-
-def required(name: str) -> Json:
-    """A required binding to one of our value sets."""
-    return {"strength": "required", "valueSet": canonical(name)}
-
-
-def rule(key: str, human: str, expression: str, source: str = "") -> Json:
-    """An invariant of severity error."""
-    found = {"key": key, "severity": "error", "human": human, "expression": expression}
-    return found | ({"source": source} if source else {})
-
-
-def profile(  # every argument is a part of a StructureDefinition
-    name: str, kind: str, description: str, *elements: Json, title: str, rules: tuple[Json, ...] = (), r5: bool = False
-) -> Json:
-    """A StructureDefinition that constrains *kind*."""
-    root = {"id": kind, "path": kind, "constraint": list(rules)}
-    version = "5.0.0" if r5 else "4.0.1"
-    return {
-        "resourceType": "StructureDefinition",
-        "id": re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "-", name).lower(),
-        "url": canonical(name),
-        "name": name,
-        "title": title,
-        "status": "active",
-        "date": DATE,
-        "publisher": "Sightline",
-        "description": description,
-        "fhirVersion": version,
-        "kind": "resource",
-        "abstract": False,
-        "type": kind,
-        "baseDefinition": CORE + kind,
-        "derivation": "constraint",
-        "differential": {
-            "element": [root if rules else {"id": kind, "path": kind}, *(_element(kind, e) for e in elements)]
-        },
-    }
-
-
-def _element(kind: str, said: Json) -> Json:
-    identity = f"{kind}.{said['at']}"
-    slice_name = identity.rpartition(".")[2].partition(":")[2]
-    head = {"id": identity, "path": re.sub(r":\w+", "", identity)} | ({"sliceName": slice_name} if slice_name else {})
-    return head | {name: value for name, value in said.items() if name != "at" and value not in ("", ())}
-
-
-def value_set(name: str, title: str, **codes: tuple[str, ...]) -> Json:
-    """A ValueSet of listed codes; *codes*: system name -> codes."""
-    systems = {
-        "status": "http://hl7.org/fhir/observation-status",
-        "reference_status": "http://hl7.org/fhir/document-reference-status",
-        "composition_status": "http://hl7.org/fhir/composition-status",
-        "interpretation": TERMINOLOGY + "v3-ObservationInterpretation",
-        "absent": TERMINOLOGY + "data-absent-reason",
-        "sightline": OWN,
-        "mime": "urn:ietf:bcp:13",
-        "verb": "http://hl7.org/fhir/http-verb",
-        "report_status": "http://hl7.org/fhir/diagnostic-report-status",
-    }
-    return {
-        "resourceType": "ValueSet",
-        "id": re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(),
-        "url": canonical(name),
-        "name": name,
-        "title": title,
-        "status": "active",
-        "date": DATE,
-        "publisher": "Sightline",
-        "compose": {
-            "include": [
-                {"system": systems[system], "concept": [{"code": each} for each in listed]}
-                for system, listed in codes.items()
-            ]
-        },
-    }
-
-
-CODE_SYSTEM = {
-    "resourceType": "CodeSystem",
-    "id": "sightline",
-    "url": OWN,
-    "name": "Sightline",
-    "title": "Codes of Sightline's own",
-    "status": "active",
-    "date": DATE,
-    "publisher": "Sightline",
-    "caseSensitive": True,
-    "content": "complete",
-    "concept": [
-        {"code": "phrase-start", "display": "First character of the phrase in the report text, counted from 0"},
-        {"code": "phrase-end", "display": "First character after the phrase in the report text, counted from 0"},
-        {"code": "multimedia-report", "display": "Report whose phrases are linked to their image regions"},
-    ],
-}
-
-VALUE_SETS = (
-    value_set("PhraseStatus", "Status of a phrase's Observation", status=("preliminary", "final", "entered-in-error")),
-    value_set("PhraseInterpretation", "What a report claims of a finding", interpretation=("POS", "IND", "NEG")),
-    value_set("NoRegionReason", "Why an asserted phrase has no region", absent=("unknown", "unsupported")),
-    value_set(
-        "EntryStatus", "Status of a portal's entry", reference_status=("current", "superseded", "entered-in-error")
-    ),
-    value_set(
-        "EntryDocStatus",
-        "Status of what an entry shows",
-        composition_status=("preliminary", "final", "amended", "entered-in-error"),
-    ),
-    value_set("EntryContent", "What an entry holds", mime=("text/html", "application/dicom")),
-    value_set(
-        "MultimediaReportStatus",
-        "Status of a multimedia report (Table 2:4.141.4.1.2.2.1-1)",
-        report_status=("partial", "preliminary", "final", "amended", "corrected", "appended", "cancelled"),
-    ),
+from fhir_profiles.definition import (
+    BARE_UID,
+    DCM,
+    DICOM_UID,
+    HASH_URI,
+    LOINC,
+    OWN,
+    R5_ELEMENT,
+    SCT,
+    TERMINOLOGY,
+    UID,
+    URI,
+    at,
+    by,
+    coded,
+    entry,
+    extension,
+    is_a,
+    naming,
+    only,
+    profile,
+    required,
+    rule,
 )
-
-# Observation
 
 
 def having(*codes: str) -> str:
@@ -201,9 +39,6 @@ def claims(code: str) -> str:
     return f"interpretation.coding.where(code = '{code}').exists()"
 
 
-UID = r"^urn:oid:[0-2](\\.(0|[1-9][0-9]*))+$"
-BARE_UID = r"^[0-2](\\.(0|[1-9][0-9]*))+$"
-HASH_URI = "^ni:///sha-256;[A-Za-z0-9_-]{43}$"
 REGION, SEGMENT = having("111030"), having("121191")
 CORNERS = "extension.where(url = 'coordinate').value"
 CLOSED = (
@@ -245,11 +80,11 @@ PHRASE = profile(
     at("subject", type=only("Patient")),
     at("focus", "The report version that was read.", min=1, max="1", type=only("DiagnosticReport")),
     at("issued", min=1),
-    at("device", "The model.", min=1, type=only("Device")),
     at("value[x]", "The phrase.", min=1, type=is_a("CodeableConcept")),
     at("value[x].text", "The phrase, verbatim but for control characters.", min=1),
     at("dataAbsentReason", max="0"),
     at("interpretation", "What the report claims.", min=1, max="1", binding=required("PhraseInterpretation")),
+    at("device", "The model.", min=1, type=only("Device")),
     at("hasMember", max="0"),
     at("derivedFrom", max="0"),
     at("component", min=2, slicing=by("pattern", "code", rules="closed")),
@@ -377,11 +212,6 @@ DEVICE = profile(
 )
 
 
-def naming(path: str, kind: str) -> str:
-    """FHIRPath: the references at *path* to a resource of *kind*, by address or by identifier."""
-    return f"{path}.where(type = '{kind}' or reference.startsWith('{kind}/'))"
-
-
 RELATED, WHAT = "context.related", "entity.what"
 PAGE = "content.attachment.where(contentType = 'text/html')"
 FORMAT = "format.where(system = 'urn:oid:1.2.840.10008.2.6.1').exists()"
@@ -472,16 +302,6 @@ PROVENANCE = profile(
 )
 
 
-def entry(
-    name: str, kind: str, as_profile: str | None, *, low: int = 0, high: str = "*", method: str = "PUT"
-) -> Iterator[Json]:
-    """The slice of a Bundle's entries for one resource type."""
-    yield at(f"entry:{name}", min=low, max=high)
-    yield at(f"entry:{name}.resource", min=1, type=is_a(kind, as_profile))
-    yield at(f"entry:{name}.request", min=1)
-    yield at(f"entry:{name}.request.method", fixedCode=method)
-
-
 TRANSACTION = profile(
     "SightlineTransaction",
     "Bundle",
@@ -496,27 +316,3 @@ TRANSACTION = profile(
 )
 
 PROFILES = (DEVICE, PHRASE, DOCUMENT, PROVENANCE, TRANSACTION)
-
-
-def artefacts() -> dict[str, Json]:
-    """File name -> resource."""
-    return {f"{each['resourceType']}-{each['id']}.json": each for each in (CODE_SYSTEM, *VALUE_SETS, *PROFILES)}
-
-
-def as_text(resource: Json) -> str:
-    """*resource* as its file holds it."""
-    return json.dumps(resource, ensure_ascii=False, indent=1) + "\n"
-
-
-def main() -> int:
-    """Write the files anew."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for stale in FOLDER.glob("*.json"):
-        stale.unlink()
-    for name, resource in artefacts().items():
-        (FOLDER / name).write_text(as_text(resource), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
