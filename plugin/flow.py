@@ -1,8 +1,8 @@
-"""One study's way through Sightline: I/O in, the pure pipeline, I/O out, as docs/flow.md tells it."""
+"""The way of a study and a report through Sightline: I/O in, the pure pipeline, I/O out, as docs/flow.md tells it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model.values import Fault, ModelCard, Suitability
 from plugin import __version__
+from plugin.anchors import tracking_uids
 from plugin.dicom.instance import WrittenInstance
 from plugin.dicom.rejection import Reason, rejection
 from plugin.dicom.secondary import heatmaps, pictures
@@ -18,13 +19,14 @@ from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
 from plugin.errors import InputError, WithdrawnError
 from plugin.fhir.writing import bundle_of
-from plugin.matching import match, report_about
+from plugin.matching import Match, match, report_about
+from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
 from plugin.page.evidence import evidence_json, evidence_page
 from plugin.pipeline import ground_report
 from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StoredResult, StudyIdentity
-from plugin.results import ResultFile, ResultFolder
+from plugin.results import ResultFile, ResultFolder, kept_report
 from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, ReportRef, StudyRef
-from plugin.versions import reports_before, series_before, standing, superseded
+from plugin.versions import of_report, phrases_before, rejected, reports_before, series_before, standing, superseded
 from plugin.views import choose_images
 
 
@@ -91,53 +93,106 @@ class Edges:
     results: ResultFolder
 
 
-def process(
-    study: StudyRef, report: ReportRef | None = None, *, edges: Edges, tools: Tools, page_url: str | None
-) -> tuple[Evidence, tuple[Path, ...]]:
-    """The whole way of one study: what the service does for each job. Doing it twice changes nothing.
+PageUrl = Callable[[StudyRef, str], str]
+"""Where the evidence page of a study and a report (its id) is."""
 
-    Without *report* it is the newest one about the study.
+
+def process(
+    study: StudyRef, report: ReportRef | None = None, *, edges: Edges, tools: Tools, page_url: PageUrl | None
+) -> tuple[Evidence, tuple[Path, ...]]:
+    """The whole way of one study and one report: what the service does for each job. Doing it twice changes nothing.
+
+    Without *report* it is the newest one about the study. Its version only says what was known when the job was put:
+    the newest version at the report store is what counts, so that an old job that runs late, or again, does what the
+    newest one does, and overwrites nothing.
 
     Results of an earlier version of the report, of another model or of other settings are rejected once the new ones
-    are stored; those of a withdrawn report are rejected, too. The page comes last: whoever sees it can rely on the rest
-    being stored.
+    are stored; those of other reports of the study stand. What was written about a report that was withdrawn or
+    deleted, or that is no longer about the study, is taken back. The page comes last: whoever sees it can rely on the
+    rest being stored.
 
     Raises
     ------
     WithdrawnError
-        If the report was withdrawn; its results are no longer shown.
+        If there is no such report about the study any more; its results are no longer shown.
     SightlineError
         As the steps do; what was written before stays, and is written alike by the next try.
     """
-    try:
-        evidence = ground_found(edges.archive, edges.reports, study, report, tools=tools)
-    except WithdrawnError:
-        withdraw(study, edges=edges, tools=tools)
-        raise
-    stored = edges.archive.results(study)
-    outputs = outputs_of(
-        evidence, page_url=page_url, stored=stored, with_pictures=tools.pictures, with_heatmaps=tools.heatmaps
-    )
-    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
-    replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
-    reject(
-        replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
-    )
-    edges.reports.write(outputs.bundle)
-    return evidence, edges.results.write(study, outputs.files)
+    with edges.results.alone(study):
+        descriptions = edges.archive.describe(study)
+        wanted = report or _newest(edges.reports, identity_of(study, descriptions))
+        try:
+            evidence = ground_found(edges.archive, edges.reports, study, wanted, tools=tools)
+        except WithdrawnError:
+            _take_back(study, wanted.report_id, edges=edges, tools=tools)
+            raise
+        return _write(evidence, edges=edges, tools=tools, page_url=page_url)
 
 
-def withdraw(study: StudyRef, *, edges: Edges, tools: Tools) -> None:
-    """Take back every result of *study*: rejected in the archive, no longer among the results that pages show.
+def withdraw(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:
+    """Take back everything of *study* and that report, at once: pages, FHIR resources, DICOM objects.
+
+    Doing it twice changes nothing; neither does taking back what was never written. A report that comes back is
+    shown again by :func:`process`.
 
     Raises
     ------
     SightlineError
-        As archive and results do; a second try takes back what is left.
+        As archive, report store and results do; a second try takes back what is left.
     """
-    left = standing(edges.archive.results(study))
-    reject(left, Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=tools.clock())
-    edges.results.withdraw(study)
+    with edges.results.alone(study):
+        _take_back(study, report_id, edges=edges, tools=tools)
+
+
+def _write(
+    evidence: Evidence, *, edges: Edges, tools: Tools, page_url: PageUrl | None
+) -> tuple[Evidence, tuple[Path, ...]]:
+    """Store *evidence* everywhere: archive, FHIR server, then the notes about what it replaces, then the page."""
+    study, report_id = evidence.study, evidence.report.ref.report_id
+    stored = of_report(edges.archive.results(study), report_id)
+    before = _remembered(edges.results, study, report_id)
+    evidence = continued(evidence, stored, contexts=contexts_in(before))
+    outputs = outputs_of(
+        evidence,
+        page_url=page_url(study, report_id) if page_url else None,
+        stored=stored,
+        with_pictures=tools.pictures,
+        with_heatmaps=tools.heatmaps,
+    )
+    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
+    edges.reports.write(outputs.bundle)
+    replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
+    reject(
+        replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
+    )
+    kept = kept_report(evidence.report, created=evidence.provenance.created)
+    return evidence, edges.results.write(study, kept, outputs.files)
+
+
+def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:
+    """See :func:`withdraw`. The page goes first: it is what people see, and nothing outside can hold it up."""
+    edges.results.withdraw(study, report_id)
+    try:
+        stored = of_report(edges.archive.results(study), report_id)
+    except InputError:  # the study itself is gone
+        stored = ()
+    reject(standing(stored), Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=tools.clock())
+
+
+def _newest(reports: ReportStore, identity: StudyIdentity) -> ReportRef:
+    references = reports.find(identity)  # newest first
+    if not references:
+        raise InputError("the report store has no report about this study: ask again when there is one")
+    return references[0]
+
+
+def _remembered(results: ResultFolder, study: StudyRef, report_id: str) -> EvidenceDocument | None:
+    """The evidence that was written last, unless the disk was lost or holds that of another version of Sightline."""
+    content = results.remembered(study, report_id, "evidence.json")
+    try:
+        return None if content is None else read_evidence(content)
+    except ValueError:
+        return None
 
 
 def reject(
@@ -181,27 +236,37 @@ def ground_given(
 def ground_found(
     archive: ImageArchive, store: ReportStore, study: StudyRef, wanted: ReportRef | None = None, *, tools: Tools
 ) -> Evidence:
-    """Ground *study* with the *wanted* report in *store*, or its newest; nothing but a proven match is taken.
+    """Ground *study* with the newest version of the *wanted* report in *store*, or with its newest report.
+
+    Nothing but a proven match is taken.
 
     Raises
     ------
     InputError
         If the study has no report yet, or no image can be grounded.
+    WithdrawnError
+        If the wanted report was withdrawn or deleted, or is not about the study.
     TransientError
         If archive or report store do not answer.
     """
     descriptions = archive.describe(study)
     identity = identity_of(study, descriptions)
-    references = store.find(identity)  # newest first
-    if not references:
-        raise InputError("the report store has no report about this study: ask again when there is one")
-    report = store.read(wanted or references[0])
-    found = match(report, identity)
+    stands = store.describe((wanted or _newest(store, identity)).report_id)
+    if stands is None:
+        raise WithdrawnError("the report was deleted, so it is not used")
+    report = store.read(stands.ref)
+    found = _proven(report, identity)
+    return _ground(archive, descriptions, report, tools=tools, now=None, notes=found.notes)
+
+
+def _proven(report: Report, identity: StudyIdentity) -> Match:
+    try:
+        found = match(report, identity)
+    except InputError as error:
+        raise WithdrawnError(str(error)) from None
     if not found.proven:
-        raise InputError("no report is joined to this study by study UID, or by accession number and patient")
-    several = (f"{len(references)} reports are about this study: the latest is shown",) if len(references) > 1 else ()
-    notes = (*found.notes, *several)
-    return _ground(archive, descriptions, report, tools=tools, now=None, notes=notes)
+        raise WithdrawnError("no report is joined to this study by study UID, or by accession number and patient")
+    return found
 
 
 def identity_of(study: StudyRef, descriptions: tuple[ImageDescription, ...]) -> StudyIdentity:
@@ -254,6 +319,32 @@ def outputs_of(
         document=evidence_json(evidence),
         page=page,
     )
+
+
+def continued(
+    evidence: Evidence, stored: tuple[StoredResult, ...], *, contexts: Mapping[str, tuple[str, str]]
+) -> Evidence:
+    """*evidence* as the next version after what the archive holds; pure, and the same once it is stored itself.
+
+    Its unchanged phrases keep their tracking UIDs, and it is told apart from equal results that were taken back.
+
+    Parameters
+    ----------
+    stored : Sightline's results about this report.
+    contexts : the text before and after the phrases of the version before, by tracking UID, as far as it is known.
+    """
+    gone = rejected(stored)
+    while report_uid(evidence) in gone:
+        evidence = replace(evidence, again=evidence.again + 1)
+    uids = tracking_uids(
+        evidence.study,
+        evidence.report,
+        tuple(grounded.phrase for grounded in evidence.phrases),
+        before=phrases_before(stored, report_uid(evidence)),
+        contexts=contexts,
+    )
+    pairs = zip(evidence.phrases, uids, strict=True)
+    return replace(evidence, phrases=tuple(replace(grounded, tracking_uid=uid) for grounded, uid in pairs))
 
 
 def judged(radiograph: Radiograph, seen: Suitability, *, tools: Tools) -> Radiograph:

@@ -28,6 +28,11 @@ def derived_id(kind: str, *parts: str) -> str:
     return str(_uuid(kind, parts))
 
 
+def derived_code(kind: str, *parts: str) -> str:
+    """A code of 16 hexadecimal digits (DICOM SH, PS3.5 6.2) for the thing that *parts* name."""
+    return _uuid(kind, parts).hex[:16]
+
+
 def sha256_hex(content: bytes) -> str:
     """Hex SHA-256 of *content*."""
     return hashlib.sha256(content).hexdigest()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime
 
 from model.values import Grounding, Query, Question
 from nlp.phrases import Phrase, Reading
 from plugin import __version__
-from plugin.identity import derived_uid, sha256_hex
+from plugin.anchors import tracking_uids
+from plugin.identity import sha256_hex
 from plugin.ports import Grounder
 from plugin.values import (
     Evidence,
@@ -61,15 +61,15 @@ def ground_report(
         raise ValueError("there is no image to ground")
     study = images[0].ref.study
     placed = _placements(reading.phrases, images=images, grounder=grounder)
-    names = _tracking_names(reading.phrases)
+    uids = tracking_uids(study, report, reading.phrases)
     phrases = tuple(
         GroundedPhrase(
             phrase=phrase,
             tracking_id=f"{number} {phrase.finding.name}",
-            tracking_uid=derived_uid("tracking", study.study_instance_uid, report.ref.report_id, *name),
+            tracking_uid=uid,
             placements=placed[number - 1],
         )
-        for number, (phrase, name) in enumerate(zip(reading.phrases, names, strict=True), start=1)
+        for number, (phrase, uid) in enumerate(zip(reading.phrases, uids, strict=True), start=1)
     )
     return Evidence(
         study=study,
@@ -88,17 +88,6 @@ def ground_report(
         language=reading.language,
         warnings=(*notes, *reading.notes),
     )
-
-
-def _tracking_names(phrases: tuple[Phrase, ...]) -> tuple[tuple[str, ...], ...]:
-    """What each phrase is called across versions of its report: its words, not its place, so that it survives edits."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    names = []
-    for phrase in phrases:
-        words = (phrase.finding.name, phrase.laterality or "", phrase.assertion, " ".join(phrase.text.lower().split()))
-        seen[words] += 1
-        names.append((*words, str(seen[words])))
-    return tuple(names)
 
 
 def _placements(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Suitability
 from nlp.phrases import Reading
+from plugin.identity import derived_code
 from plugin.values import (
     ImageDescription,
     ImageRef,
@@ -38,6 +39,8 @@ class StoredResult:
     follows : of a report, the reports it replaced (Predecessor Documents Sequence).
     follows_series : of a Segmentation, the series of those it replaced (Related Series Sequence).
     rejects : of a rejection note, the SOP instance UIDs of the instances it rejects.
+    report : the report it is about, as :func:`report_code` names it; "" where it does not tell (earlier versions).
+    phrases : of a report, the tracking UIDs of its phrases in the order of the text.
     """
 
     image: ImageRef
@@ -46,6 +49,13 @@ class StoredResult:
     follows: tuple[ImageRef, ...] = ()
     follows_series: tuple[str, ...] = ()
     rejects: tuple[str, ...] = ()
+    report: str = ""
+    phrases: tuple[str, ...] = ()
+
+
+def report_code(report_id: str) -> str:
+    """How DICOM objects name the report they are about: short enough for a Performed Procedure Step ID."""
+    return derived_code("report", report_id)
 
 
 class ImageArchive(Protocol):
@@ -213,6 +223,15 @@ class ReportStore(Protocol):
         ------
         InputError
             If it is missing, or has no usable text.
+        TransientError
+            If the server does not answer.
+        """
+
+    def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+        """Those resources of *names* ("Observation/<id>") that :meth:`write` wrote and that are there, as FHIR JSON.
+
+        Raises
+        ------
         TransientError
             If the server does not answer.
         """

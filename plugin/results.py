@@ -1,18 +1,22 @@
-"""Where the results of a study are kept as files: all of them, or none."""
+"""Where the results of studies and reports are kept as files: all of them, or none."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from plugin.errors import InputError, TransientError
 from plugin.identity import derived_id, sha256_hex
-from plugin.values import StudyRef
+from plugin.values import Report, ReportRef, ReportStatus, StudyRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,55 +100,178 @@ def _replace_all(staged: Path, out: Path, files: tuple[ResultFile, ...]) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class ResultFolder:
-    """Results of the service as ``<path>/<study UID>/<version>/<file>``; the file ``newest`` names the newest version.
+class KeptReport:
+    """A report version that results of a study are kept of.
 
-    A version is named after its content, so the same results again change nothing, and those of an amended report stand
-    beside their predecessors. A reader never sees a version that is not whole.
+    Parameters
+    ----------
+    created : time stamp of the results; one without a zone is taken as UTC.
+    """
+
+    ref: ReportRef
+    status: ReportStatus
+    created: datetime
+
+    @property
+    def order(self) -> tuple[bool, bool, datetime, str]:
+        """The greatest governs its study: no withdrawn report, a final one before a preliminary one, the newest."""
+        created = self.created if self.created.tzinfo else self.created.replace(tzinfo=UTC)
+        return not self.status.withdrawn, self.status.final, created, self.ref.report_id
+
+
+def kept_report(report: Report, *, created: datetime) -> KeptReport:
+    """What is kept of *report* beside its results of *created*."""
+    return KeptReport(report.ref, report.status, created)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFolder:
+    """Results of the service as ``<path>/<study UID>/<report>/<version>/<file>``.
+
+    The file ``newest`` beside the versions says which one is shown, and of which report. A version is named after its
+    content, so the same results again change nothing, and those of an amended report stand beside their predecessors.
+    A reader never sees a version that is not whole.
+
+    Parameters
+    ----------
+    patience_s : how long :meth:`alone` waits for another worker.
     """
 
     path: Path
+    patience_s: float = 60.0
 
-    def write(self, study: StudyRef, files: tuple[ResultFile, ...]) -> tuple[Path, ...]:
-        """Keep *files* as the newest results of *study*; returns where they are.
+    def write(self, study: StudyRef, report: KeptReport, files: tuple[ResultFile, ...]) -> tuple[Path, ...]:
+        """Keep *files* as the newest results of *study* and *report*; returns where they are.
 
         Raises
         ------
         TransientError
             If the disk refuses; the earlier results stay the newest.
         """
-        folder = self.path / study.study_instance_uid
+        folder = self._folder(study, report.ref.report_id)
         version = derived_id("result", *(part for file in files for part in (file.name, sha256_hex(file.content))))
         try:
             if not (folder / version).is_dir():
                 write_results(folder / version, files)
-            write_results(folder, (ResultFile("newest", version.encode()),))
+            _point(folder, _Newest(version, report))
         except (InputError, OSError) as error:
             raise TransientError("The results cannot be written; is the disk full or read-only?") from error
         return tuple(folder / version / file.name for file in files)
 
-    def read(self, study: StudyRef, name: str) -> bytes | None:
-        """The content of file *name* of the newest results, or None when there is none."""
-        folder = self.path / study.study_instance_uid
-        wanted = ResultFile(name, b"").name
+    def read(self, study: StudyRef, name: str, report: str | None = None) -> bytes | None:
+        """The content of file *name* of the newest results of a report, or None when there is none to show.
+
+        Parameters
+        ----------
+        report : id of the report; None: of the one that governs the study.
+        """
+        shown = [each for each in self.reports(study) if not each.status.withdrawn]
+        wanted = next((each for each in shown if report in (None, each.ref.report_id)), None)
+        return None if wanted is None else self.remembered(study, wanted.ref.report_id, name)
+
+    def remembered(self, study: StudyRef, report: str, name: str) -> bytes | None:
+        """As :meth:`read`, of a withdrawn report, too: what has to be taken back, never what is shown."""
+        folder = self._folder(study, report)
+        newest = _newest(folder)
         try:
-            return (folder / (folder / "newest").read_text(encoding="utf-8") / wanted).read_bytes()
+            return None if newest is None else (folder / newest.version / ResultFile(name, b"").name).read_bytes()
         except FileNotFoundError:
             return None
 
-    def withdraw(self, study: StudyRef) -> None:
-        """Show no results of *study* any more; what was written stays on the disk.
+    def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
+        """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
+        folders = sorted((self.path / study.study_instance_uid).glob("*/newest"))
+        found = [newest.report for path in folders if (newest := _newest(path.parent)) is not None]
+        return tuple(sorted(found, key=lambda kept: kept.order, reverse=True))
+
+    def withdraw(self, study: StudyRef, report: str) -> None:
+        """Show no results of *study* and *report* any more; what was written stays on the disk.
 
         Raises
         ------
         TransientError
             If the disk refuses.
         """
+        folder = self._folder(study, report)
+        newest = _newest(folder)
+        if newest is None or newest.report.status.withdrawn:
+            return
         try:
-            (self.path / study.study_instance_uid / "newest").unlink(missing_ok=True)
-        except OSError as error:
+            _point(folder, replace(newest, report=replace(newest.report, status=ReportStatus.ENTERED_IN_ERROR)))
+        except (InputError, OSError) as error:
             raise TransientError("The results cannot be withdrawn; is the disk read-only?") from error
 
     def studies(self) -> tuple[StudyRef, ...]:
-        """Every study with results, in the order of their UIDs."""
-        return tuple(StudyRef(newest.parent.name) for newest in sorted(self.path.glob("*/newest")))
+        """Every study with results to show, in the order of their UIDs."""
+        studies = sorted({newest.parent.parent.name for newest in self.path.glob("*/*/newest")})
+        return tuple(
+            study for study in map(StudyRef, studies) if any(not each.status.withdrawn for each in self.reports(study))
+        )
+
+    @contextlib.contextmanager
+    def alone(self, study: StudyRef) -> Iterator[None]:
+        """While the block runs, no other worker on this disk writes about *study*.
+
+        Raises
+        ------
+        TransientError
+            If another one is at it for longer than *patience_s*, or the disk refuses.
+        """
+        try:
+            (self.path / ".locks").mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".locks" / study.study_instance_uid).open("wb")
+        except OSError as error:
+            raise TransientError("The results cannot be written; is the disk full or read-only?") from error
+        with lock:
+            _lock(lock.fileno(), until=time.monotonic() + self.patience_s)
+            yield
+
+    def _folder(self, study: StudyRef, report: str) -> Path:
+        return self.path / study.study_instance_uid / derived_id("report", report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The content of a file ``newest``."""
+
+    version: str
+    report: KeptReport
+
+
+def _point(folder: Path, newest: _Newest) -> None:
+    kept = newest.report
+    content = {
+        "version": newest.version,
+        "report_id": kept.ref.report_id,
+        "report_version": kept.ref.version,
+        "status": kept.status,
+        "created": kept.created.isoformat(),
+    }
+    write_results(folder, (ResultFile("newest", json.dumps(content).encode()),))
+
+
+def _newest(folder: Path) -> _Newest | None:
+    """What the file ``newest`` of *folder* says; None when there is none, or none of this form."""
+    try:
+        content = json.loads((folder / "newest").read_text(encoding="utf-8"))
+        kept = KeptReport(
+            ReportRef(content["report_id"], content["report_version"]),
+            ReportStatus(content["status"]),
+            datetime.fromisoformat(content["created"]),
+        )
+        return _Newest(ResultFile(content["version"], b"").name, kept)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _lock(file: int, *, until: float) -> None:
+    """Take the lock of an open *file*, which closing it or the end of the process gives back."""
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                raise TransientError("Another worker is at this study; it is tried again later.") from None
+            time.sleep(0.05)
+        else:
+            return

@@ -107,6 +107,19 @@ class ReportStatus(StrEnum):
     ENTERED_IN_ERROR = "entered-in-error"
     UNKNOWN = "unknown"
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether nothing may be shown of such a report."""
+        return self in (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR)
+
+    @property
+    def final(self) -> bool:
+        """Whether somebody answers for the report: it was released, and maybe changed since."""
+        return self in _FINAL
+
+
+_FINAL = (ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -349,6 +362,7 @@ class Evidence:
     phrases : every phrase of the report in text order, grounded or not.
     language : of the report text (BCP 47).
     warnings : for the reader, without quoting the report.
+    again : how many times equal results were taken back before; a rejected instance never comes back under its UID.
     """
 
     study: StudyRef
@@ -359,6 +373,7 @@ class Evidence:
     provenance: Provenance
     language: str = "en"
     warnings: tuple[str, ...] = ()
+    again: int = 0
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -375,4 +390,7 @@ class Evidence:
             self.report.ref.version,
             self.provenance.report_sha256,
             *self.provenance.makers,
+            *(image.ref.sop_instance_uid for image in self.images),
+            *(other.image.sop_instance_uid for other in self.references),
+            *((str(self.again),) if self.again else ()),
         )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
-from plugin.flow import Edges, Tools, identity_of, process
+from plugin.flow import Edges, PageUrl, Tools, identity_of, process
 from plugin.identity import derived_id
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
-from plugin.service.parts import Check, Services
+from plugin.service.parts import Check, Services, page_path
 from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
 from plugin.values import StudyRef, makers_of
@@ -200,6 +200,14 @@ def make_queue(settings: Settings) -> JobQueue:
     return SqliteQueue(settings.data_dir / "jobs.sqlite", max_attempts=settings.max_attempts)
 
 
+def make_page_url(settings: Settings) -> PageUrl | None:
+    """Where the evidence pages of this service are, when the settings say where it is itself."""
+    root = settings.public_url
+    if root is None:
+        return None
+    return lambda study, report_id: f"{root.rstrip('/')}{page_path(study, report_id)}"
+
+
 def make_services(settings: Settings, tools: Tools) -> Services:
     """Everything the service's routes call."""
     from plugin.dicom.pixels import radiograph_of
@@ -207,9 +215,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     edges = make_edges(settings)
 
     def ground(job: Job) -> object:
-        root = (settings.public_url or "").rstrip("/")
-        page_url = f"{root}/studies/{job.study.study_instance_uid}/page" if root else None
-        return process(job.study, job.report, edges=edges, tools=tools, page_url=page_url)
+        return process(job.study, job.report, edges=edges, tools=tools, page_url=make_page_url(settings))
 
     def job_id(study: StudyRef) -> str:
         descriptions = edges.archive.describe(study)

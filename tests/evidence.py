@@ -20,6 +20,7 @@ from model.geometry import UPRIGHT, Orientation
 from model.values import ModelCard, Region, State, View
 from nlp.phrases import Assertion, Change, Code, Concept, Laterality, Phrase, Section, Severity
 from plugin.identity import derived_uid
+from plugin.results import KeptReport, kept_report
 from plugin.values import (
     Evidence,
     GroundedPhrase,
@@ -321,3 +322,8 @@ def _placement(image: Radiograph, regions: tuple[Region, ...], state: State, pro
     )
     reason = None if state is State.FOUND else "Below the threshold."
     return Placement(image.ref, state, probability, regions=scaled, reason=reason)
+
+
+def kept_of(evidence: Evidence) -> KeptReport:
+    """What is kept of the report of *evidence* beside its results."""
+    return kept_report(evidence.report, created=evidence.provenance.created)

@@ -217,9 +217,13 @@ class ReportStoreContract:
 
         site.store.write(bundle)
 
+        names = []
         for entry in json.loads(bundle)["entry"]:
             resource = entry["resource"]
+            names.append(entry["request"]["url"])
             assert site.written(resource["resourceType"], resource["id"]) == resource
+        told = site.store.written((*names, "Observation/none"))
+        assert [f"{each['resourceType']}/{each['id']}" for each in told] == names
 
     def test_the_same_bundle_twice_changes_nothing(self, site):
         bundle = bundle_of(make_evidence(), page_url="evidence.html", instances=())

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import uvicorn
+from evidence import kept_of
 from queues import MemoryQueue
 from servers import NPM, OrthancServer, require
 
@@ -38,7 +39,7 @@ def run_viewer(orthanc: OrthancServer, folder: Path, *evidence: Evidence) -> Ite
     """The service with OHIF over *orthanc*, with the results of *evidence* kept in *folder*; yields its address."""
     results = ResultFolder(folder)
     for each in evidence:
-        results.write(each.study, outputs_of(each).files)
+        results.write(each.study, kept_of(each), outputs_of(each).files)
     viewer = Viewer(DIST, Endpoint(orthanc.dicomweb_url, orthanc.headers, timeout_s=60), series_of)
     grounder: Any = None
     services = Services(MemoryQueue(), results, _unused, _unused, grounder, _unused, _unused)

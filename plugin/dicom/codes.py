@@ -46,6 +46,9 @@ SECTION = {
     Section.IMPRESSION: codes.DCM.Impressions,
     Section.ADDENDUM: codes.DCM.Addendum,
 }
+# Parts of our structured report.
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+SOURCE_REPORT = Code("128225", "DCM", "Source report")
 THORAX = Code("816094009", "SCT", "Thorax")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 PHYSICAL_OBJECT = Code("260787004", "SCT", "Physical object")

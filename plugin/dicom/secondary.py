@@ -19,6 +19,7 @@ from pydicom.valuerep import DA, TM
 from plugin.dicom.drawing import picture_of
 from plugin.dicom.instance import UTF_8, WrittenInstance, equipment, finished, source_dataset
 from plugin.identity import derived_uid
+from plugin.ports import report_code
 from plugin.values import Evidence, GroundedPhrase, Placement, Radiograph
 
 PICTURE_SERIES_NUMBER = 9301
@@ -152,6 +153,7 @@ def _finished(instance: SCImage, evidence: Evidence, image: Radiograph, *, file_
     )
     reference.PurposeOfReferenceCodeSequence = [_coded(SOURCE_IMAGE)]
     instance.BodyPartExamined = "CHEST"
+    instance.PerformedProcedureStepID = report_code(evidence.report.ref.report_id)
     instance.SourceImageSequence = [reference]
     instance.DerivationDescription = f"Phrases of the report grounded by {model.name} {model.version}"[:1024]
     instance.LossyImageCompression = source.get("LossyImageCompression") or "00"

@@ -20,6 +20,7 @@ from plugin.dicom.header import MANUFACTURER
 from plugin.dicom.instance import WrittenInstance, equipment, finished, source_dataset, without_name
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
+from plugin.ports import report_code
 from plugin.values import Evidence, GroundedPhrase, ImageRef, Provenance, Radiograph
 
 SERIES_NUMBER = 9001
@@ -138,6 +139,7 @@ def _segmentation(
     )
     _derive_dimension_uid(instance, derived_uid("dimension-organization", *key))
     instance.BurnedInAnnotation = "NO"
+    instance.PerformedProcedureStepID = report_code(evidence.report.ref.report_id)
     _add_planes(instance, radiograph)
     _add_related(instance, follows)
     _check(instance, radiograph, lit=lit)

@@ -34,8 +34,6 @@ from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provena
 
 SERIES_NUMBER = 9101
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
-QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-SOURCE_REPORT = Code("128225", "DCM", "Source report")
 PERCENT = Code("%", "UCUM", "Percent")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 Relationship = hd.RelationshipTypeValues
@@ -128,8 +126,8 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
             ),
             _image_library(evidence),
             *([_container(dicom.DCM.ImagingMeasurements, regions)] if regions else []),
-            _container(QUALITATIVE_EVALUATIONS, statements),
-            _text(SOURCE_REPORT, _identify(evidence)),
+            _container(codes.QUALITATIVE_EVALUATIONS, statements),
+            _text(codes.SOURCE_REPORT, _identify(evidence)),
         ]
     )
     return root

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model.values import Region, State, View
 from nlp.phrases import Assertion, Change, Concept, Laterality, Section, Severity
+from plugin.anchors import context_of
 from plugin.values import Evidence, GroundedPhrase, ImageDescription, Placement, Provenance, Radiograph, Report
 from plugin.values import ReportStatus as Status
 
@@ -80,6 +81,8 @@ class PhrasePart(_Part):
     end: int = Field(description="One past the last.")
     start_utf16: int = Field(description="The same in UTF-16 code units, for browsers.")
     end_utf16: int
+    prefix: str = Field("", description="The text before it; with text and suffix a W3C TextQuoteSelector.")
+    suffix: str = Field("", description="The text after it.")
     section: Section
     finding: ConceptPart
     assertion: Assertion
@@ -187,7 +190,7 @@ def evidence_document(evidence: Evidence) -> EvidenceDocument:
         report=_report(evidence.report, language=evidence.language),
         images=tuple(_image(image) for image in evidence.images),
         references=tuple(_reference(reference) for reference in evidence.references),
-        phrases=tuple(_phrase(grounded, images) for grounded in evidence.phrases),
+        phrases=tuple(_phrase(grounded, images, evidence.report.text) for grounded in evidence.phrases),
         provenance=_provenance(evidence.provenance),
         warnings=evidence.warnings,
     )
@@ -244,14 +247,22 @@ def _placement(placement: Placement, image: Radiograph) -> PlacementPart:
     )
 
 
-def _phrase(grounded: GroundedPhrase, images: dict[str, Radiograph]) -> PhrasePart:
+def contexts_in(document: EvidenceDocument | None) -> dict[str, tuple[str, str]]:
+    """The text before and after each phrase of *document*, by tracking UID."""
+    return {} if document is None else {each.tracking_uid: (each.prefix, each.suffix) for each in document.phrases}
+
+
+def _phrase(grounded: GroundedPhrase, images: dict[str, Radiograph], text: str) -> PhrasePart:
     phrase = grounded.phrase
+    prefix, suffix = context_of(text, phrase.start, phrase.end)
     return PhrasePart(
         text=phrase.text,
         start=phrase.start,
         end=phrase.end,
         start_utf16=phrase.start_utf16,
         end_utf16=phrase.end_utf16,
+        prefix=prefix,
+        suffix=suffix,
         section=phrase.section,
         finding=_concept(phrase.finding),
         assertion=phrase.assertion,

@@ -23,11 +23,10 @@ from model.geometry import Letterbox
 from model.values import Region, State
 from plugin.page.spans import plain_text, runs, safe_text
 from plugin.page.words import WORDINGS, Kind, Wording, facts, kind_of, likelihood, reason
-from plugin.values import Evidence, GroundedPhrase, Placement, Radiograph, ReportStatus
+from plugin.values import Evidence, GroundedPhrase, Placement, Radiograph
 
 LONGEST_SIDE_PX = 1600
 JPEG_QUALITY = 90
-FINAL = (ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED)
 # An outline may leave its true line by a quarter of a pixel of the image shown.
 SIMPLIFIED_PX = 0.25
 
@@ -77,7 +76,7 @@ def evidence_page(evidence: Evidence) -> str:
     style, script = _asset("evidence.css"), _asset("evidence.js")
     return _template().render(
         evidence=evidence,
-        final=evidence.report.status in FINAL,
+        final=evidence.report.status.final,
         runs=runs(evidence.report.text, spans),
         lines=lines,
         legend=tuple((kind, WORDINGS[kind], _count(lines, kind)) for kind in Kind if _count(lines, kind)),

@@ -11,9 +11,7 @@ from plugin.fhir.reading import described, identity_of, ref_of, status_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, parse
 from plugin.matching import match
 from plugin.ports import StudyIdentity
-from plugin.values import ReportDescription, ReportRef, ReportStatus
-
-WITHDRAWN = (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR)
+from plugin.values import ReportDescription, ReportRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def newest_first(candidates: Iterable[Candidate]) -> tuple[ReportRef, ...]:
         if report_id not in newest or _age(candidate) > _age(newest[report_id]):
             newest[report_id] = candidate
     ranked = sorted(newest.values(), key=_age, reverse=True)
-    current = [each for each in ranked if status_of(each.report) not in WITHDRAWN]
+    current = [each for each in ranked if not status_of(each.report).withdrawn]
     return tuple(ref_of(each.report, each.resources) for each in current or ranked)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from plugin.errors import InputError, TransientError
 from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import MAX_BYTES, parse, resources_of
-from plugin.identity import derived_id
 from plugin.ports import StudyIdentity
 from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
+from plugin.results import ResultFile, write_results
 from plugin.values import Report, ReportDescription, ReportRef
 
 
@@ -23,7 +23,7 @@ class FolderReportStore:
     ----------
     folder : searched at any depth for ``*.json``; a file holds a DiagnosticReport, or a Bundle with it and with what
         it refers to. References are followed within a file only, since two exports may both have a ``Patient/1``.
-    results : gets one file per bundle written; may lie inside *folder*, and is never read.
+    results : gets one file per resource written; may lie inside *folder*, and is never read.
     """
 
     def __init__(self, folder: Path, results: Path) -> None:
@@ -53,17 +53,22 @@ class FolderReportStore:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not in the folder: it was moved, or replaced by a newer one")
 
+    def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+        """See :class:`plugin.ports.ReportStore`."""
+        found = (_content(self._results / _file_name(name)) for name in names)
+        return tuple(json.loads(content) for content in found if content is not None)
+
     def write(self, bundle: str) -> None:
-        """See :class:`plugin.ports.ReportStore`. The file's name is derived from the resources it holds."""
-        name = derived_id("bundle", *sorted(entry.child("request").string("url") for entry in puts(bundle)))
-        content = bundle.encode()
-        target = self._results / f"{name}.json"
+        """See :class:`plugin.ports.ReportStore`. One file for each resource, ``<type>-<id>.json``."""
+        files = (_file(entry.child("resource").json) for entry in puts(bundle))
         try:
-            self._results.mkdir(parents=True, exist_ok=True)
-            if not (target.exists() and target.read_bytes() == content):
-                write_atomically(target, content)
-        except OSError as error:
-            raise TransientError(f"the results folder cannot be written ({error.strerror})") from None
+            changed = tuple(file for file in files if _content(self._results / file.name) != file.content)
+            if changed:
+                write_results(self._results, changed)
+        except (InputError, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            why = f" ({cause.strerror})" if isinstance(cause, OSError) else ""
+            raise TransientError(f"the results folder cannot be written{why}") from None
 
     def _candidates(self) -> Iterator[Candidate]:
         if not self._folder.is_dir():
@@ -85,14 +90,14 @@ def candidates_in(path: Path) -> Iterator[Candidate]:
         yield Candidate(report, resources)
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """All or nothing, also when the machine stops: the file appears under its name when it is complete."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".part", delete=False) as part:
-        try:
-            part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-            Path(part.name).replace(target)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+def _file(resource: Mapping[str, Any]) -> ResultFile:
+    content = json.dumps(resource, ensure_ascii=False, indent=1) + "\n"
+    return ResultFile(_file_name(f"{resource['resourceType']}/{resource['id']}"), content.encode())
+
+
+def _file_name(name: str) -> str:
+    return f"{name.replace('/', '-')}.json"
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from plugin.errors import InputError
 from plugin.fhir.client import FhirClient, token
@@ -64,6 +65,11 @@ class FhirReportStore:
             if ref_of(candidate.report, candidate.resources) == report:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
+
+    def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+        """See :class:`plugin.ports.ReportStore`."""
+        found = (self._server.read(name) for name in names)
+        return tuple(resource.json for resource in found if resource is not None)
 
     def write(self, bundle: str) -> None:
         """See :class:`plugin.ports.ReportStore`. What stands there already is not put again, as a new version."""

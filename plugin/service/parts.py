@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import quote
 
 from plugin.errors import InputError
 from plugin.ports import Grounder, Job, JobQueue, ReportReader
+from plugin.results import KeptReport
 from plugin.values import Radiograph, StudyRef
 
 
 class Results(Protocol):
     """Where results are read from; :class:`plugin.results.ResultFolder` is one."""
 
-    def read(self, study: StudyRef, name: str) -> bytes | None:
-        """The newest file *name* of *study*, or None."""
+    def read(self, study: StudyRef, name: str, report: str | None = None) -> bytes | None:
+        """The newest file *name* of *study* and a report (its id), by default the one that governs; None: none."""
+
+    def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
+        """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
 
     def studies(self) -> tuple[StudyRef, ...]:
-        """Every study with results."""
+        """Every study with results to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class Services:
     read_report: ReportReader
     read_dicom: Callable[[bytes], Radiograph]
     checks: tuple[Check, ...] = ()
+
+
+def page_path(study: StudyRef, report_id: str) -> str:
+    """Where the evidence page of a study and a report is, below the service's root."""
+    return f"/studies/{study.study_instance_uid}/reports/{quote(report_id, safe='')}/page"
 
 
 def study_of(study_instance_uid: str) -> StudyRef:

@@ -46,6 +46,12 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
         "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 }
+GONE: dict[int | str, dict[str, Any]] = {
+    410: {
+        "description": "It was taken back.",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
 
 
 def problem(status: int, detail: str) -> JSONResponse:

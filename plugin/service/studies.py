@@ -1,4 +1,4 @@
-"""Studies, jobs, evidence and the list page."""
+"""Studies, jobs and the list page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
-from plugin.page.document import EvidenceDocument
 from plugin.page.view import content_security_policy
 from plugin.ports import Job, JobState
 from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
+from plugin.service.results import EXAMPLE_UID, results_router
 from plugin.values import StudyRef
-
-# The evidence page works from disk, where there is no viewer: only here its link is shown.
-HIDDEN_LINK, SHOWN_LINK = b'<a class="open" href="viewer" hidden>', b'<a class="open" href="viewer">'
-EXAMPLE_UID = "1.2.826.0.1.3680043.8.498.1"
-StudyUid = Annotated[str, Path(description="Study Instance UID.", examples=[EXAMPLE_UID], max_length=64)]
 
 
 class StudyRequest(BaseModel):
@@ -105,26 +100,7 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
             raise HTTPException(404, "There is no such job.")
         return answer_of(found)
 
-    @router.get(
-        "/studies/{study_instance_uid}/evidence",
-        responses=RESPONSES | NOT_FOUND,
-        response_model=EvidenceDocument,
-        summary="The evidence as JSON",
-    )
-    def evidence(study_instance_uid: StudyUid) -> Response:
-        """The newest evidence of the study, byte for byte as it was written; docs/evidence.md tells its fields."""
-        return Response(result_file(services, study_instance_uid, "evidence.json"), media_type="application/json")
-
-    @router.get(
-        "/studies/{study_instance_uid}/page",
-        responses=RESPONSES | NOT_FOUND,
-        response_class=HTMLResponse,
-        summary="The evidence page",
-    )
-    def page(study_instance_uid: StudyUid) -> HTMLResponse:
-        """Report and image: hover a phrase, and its region lights up."""
-        content = result_file(services, study_instance_uid, "evidence.html")
-        return HTMLResponse(content.replace(HIDDEN_LINK, SHOWN_LINK, 1) if viewer else content)
+    router.include_router(results_router(services, viewer=viewer))
 
     @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
     def home() -> HTMLResponse:
@@ -135,22 +111,6 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
         return Response(status_code=204)
 
     return router
-
-
-def result_file(services: Services, study_instance_uid: str, name: str) -> bytes:
-    """The newest *name* of the study.
-
-    Raises
-    ------
-    InputError
-        If that is no UID.
-    HTTPException
-        404, if there is none (yet).
-    """
-    content = services.results.read(study_of(study_instance_uid), name)
-    if content is None:
-        raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
-    return content
 
 
 def _without_jobs(services: Services) -> tuple[str, ...]:

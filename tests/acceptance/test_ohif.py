@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import viewer
+from evidence import kept_of
 from matrix import ORDINARY, Cell, evidence_of, sources_of
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from servers import OUTPUT, OrthancServer
@@ -63,7 +64,7 @@ class Ohif:
         with self.orthanc.http() as archive:
             for content in (*sources_of(cell), *(instance.content for instance in outputs.instances)):
                 archive.post("/instances", content=content).raise_for_status()
-        self.results.write(evidence.study, outputs.files)
+        self.results.write(evidence.study, kept_of(evidence), outputs.files)
         return evidence, outputs.instances
 
     @contextmanager

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 import spacy
@@ -16,6 +17,8 @@ from plugin.commands.synth import run as synthesise
 from plugin.doctor import Finding
 from plugin.errors import InputError, TransientError
 from plugin.flow import process
+from plugin.ports import Job, JobState
+from plugin.service.parts import page_path
 from plugin.settings import Settings
 from plugin.wiring import demand, make_edges, make_services, make_tools
 
@@ -45,6 +48,10 @@ def tools():
     return make_tools(Settings())
 
 
+def job_of(study):
+    return Job("job", study, JobState.RUNNING, attempts=1, updated=datetime(2026, 3, 1, tzinfo=UTC))
+
+
 def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -53,7 +60,7 @@ def test_the_demo_stores_seg_and_sr_beside_the_images(demo):
     example = demo / "example" / f"study-{SEED}"
 
     assert {dcmread(path).Modality for path in example.glob("*.dcm")} >= {"SEG", "SR"}
-    assert len(list(demo.glob("results/*/*/evidence.html"))) == 1
+    assert len(list(demo.glob("results/*/*/*/evidence.html"))) == 1
 
 
 def test_a_second_demo_changes_nothing(demo, capsys):
@@ -72,7 +79,7 @@ def test_the_service_grounds_a_study_with_its_report(settings, tools):
     study = sole_study_in((settings.archive_dir,))
 
     job = services.job_id(study)
-    services.ground(study)
+    services.ground(job_of(study))
 
     assert services.job_id(study) == job
     assert services.results.read(study, "evidence.json")
@@ -83,10 +90,11 @@ def test_links_in_the_results_lead_to_the_service(settings, tools):
     services = make_services(settings, tools)
     study = sole_study_in((settings.archive_dir,))
 
-    services.ground(study)
+    services.ground(job_of(study))
 
-    (bundle,) = (settings.data_dir / "fhir").glob("*.json")
-    assert f"http://127.0.0.1:8042/studies/{study.study_instance_uid}/page" in bundle.read_text()
+    (document,) = (settings.data_dir / "fhir").glob("DocumentReference-*.json")
+    (kept,) = services.results.reports(study)
+    assert f"http://127.0.0.1:8042{page_path(study, kept.ref.report_id)}" in document.read_text()
 
 
 def test_a_changed_report_is_another_job(settings, tools):

@@ -31,15 +31,11 @@ class Site:
         path.write_bytes(as_bytes(document | {"entry": [*before, *document["entry"]]}))
 
     def written(self, kind, name):
-        newest = max(self.results.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        entries = json.loads(newest.read_text(encoding="utf-8"))["entry"]
-        (found,) = (
-            e["resource"] for e in entries if (e["resource"]["resourceType"], e["resource"]["id"]) == (kind, name)
-        )
-        return found
+        return json.loads((self.results / f"{kind}-{name}.json").read_text(encoding="utf-8"))
 
     def everything(self, _):
-        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in self.results.iterdir()}
+        files = (path for path in self.results.rglob("*") if path.is_file())
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 @pytest.fixture
@@ -102,13 +98,17 @@ def test_results_that_cannot_be_written_are_tried_again_later_and_leave_nothing_
         store.write(bundle_of(make_evidence(), page_url=None, instances=()))
 
 
-def test_a_write_that_fails_leaves_neither_half_nor_temporary_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("results", ["there", "missing"])
+def test_a_write_that_fails_leaves_neither_half_nor_temporary_file(tmp_path, monkeypatch, results):
     def full(*_):
         raise OSError(28, "No space left on device")
 
+    if results == "there":
+        (tmp_path / "results").mkdir()
     monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "rename", full)
     store = FolderReportStore(tmp_path, tmp_path / "results")
 
     with pytest.raises(TransientError, match="No space left"):
         store.write(bundle_of(make_evidence(), page_url=None, instances=()))
-    assert list((tmp_path / "results").iterdir()) == []
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "results"] if results == "there" else [])

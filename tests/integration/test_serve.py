@@ -18,17 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from evidence import CARD
+from evidence import CARD, kept_of, make_evidence
 from plugin.queue import SqliteQueue
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app, serve
 
 folder = Path(sys.argv[1])
 results = ResultFolder(folder / "results")
+FILES = (ResultFile("evidence.html", b"<p>page</p>"),)
 services = Services(
     queue=SqliteQueue(folder / "jobs.sqlite"),
     results=results,
-    ground=lambda job: results.write(job.study, (ResultFile("evidence.html", b"<p>page</p>"),)),
+    ground=lambda job: results.write(job.study, kept_of(make_evidence()), FILES),
     job_id=lambda study: study.study_instance_uid,
     grounder=None,
     read_report=None,

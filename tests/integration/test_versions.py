@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matrix
 import numpy as np
@@ -20,10 +23,10 @@ from plugin.archive import folder_archive, web_archive
 from plugin.dicom.header import read_part10
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, WithdrawnError
-from plugin.flow import Edges, Tools, process
+from plugin.flow import Edges, Tools, process, withdraw
 from plugin.ports import ImageArchive, StoredResult, StudyIdentity
 from plugin.results import ResultFolder
-from plugin.values import Report, ReportRef, ReportStatus
+from plugin.values import PatientRef, Report, ReportDescription, ReportRef, ReportStatus
 from plugin.versions import standing
 
 
@@ -33,18 +36,31 @@ class OneReport:
     def __init__(self, study_instance_uid: str) -> None:
         self.study_instance_uid = study_instance_uid
         self.version, self.status = 1, ReportStatus.FINAL
+        self.ends = ""
         self.bundles: list[str] = []
+        self.resources: dict[str, dict[str, Any]] = {}
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         return (ReportRef("report-1", str(self.version)),)
 
+    def describe(self, report_id: str) -> ReportDescription | None:
+        ref = ReportRef(report_id, str(self.version))
+        return None if self.ends == "deleted" else ReportDescription(ref, self.status)
+
+    def written(self, names: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+        return tuple(self.resources[name] for name in names if name in self.resources)
+
     def read(self, report: ReportRef) -> Report:
         if self.status is ReportStatus.ENTERED_IN_ERROR:
             raise WithdrawnError("the report was withdrawn")
-        return Report(report, self.status, REPORT_TEXT, "test", study_instance_uids=(self.study_instance_uid,))
+        study = "1.2.3" if self.ends == "of another study" else self.study_instance_uid
+        patient = PatientRef("SOMEBODY") if self.ends == "of another patient" else None
+        return Report(report, self.status, REPORT_TEXT, "test", patient=patient, study_instance_uids=(study,))
 
     def write(self, bundle: str) -> None:
         self.bundles.append(bundle)
+        for entry in json.loads(bundle)["entry"]:
+            self.resources[entry["request"]["url"]] = entry["resource"]
 
 
 def read(text: str) -> Reading:
@@ -68,6 +84,9 @@ class Squares:
         return Suitability(View.FRONTAL, orientation)
 
 
+TOOLS = Tools(read, "test", Squares(), 2, "ab", lambda: CREATED)
+
+
 @dataclass
 class Site:
     """An archive with one study of two images, a report store and a result folder."""
@@ -76,13 +95,13 @@ class Site:
     reports: OneReport
     results: ResultFolder
 
-    def run(self) -> None:
-        process(
-            STUDY,
-            edges=Edges(self.archive, self.reports, self.results),
-            tools=Tools(read, "test", Squares(), 2, "ab", lambda: CREATED),
-            page_url=None,
-        )
+    @property
+    def edges(self) -> Edges:
+        return Edges(self.archive, self.reports, self.results)
+
+    def run(self, report_id: str | None = None, *, version: int | None = None) -> None:
+        wanted = ReportRef(report_id or "report-1", str(version or self.reports.version))
+        process(STUDY, wanted if report_id or version else None, edges=self.edges, tools=TOOLS, page_url=None)
 
     def stored(self, sop_class_uid: str) -> tuple[StoredResult, ...]:
         return tuple(it for it in self.archive.results(STUDY) if it.image.sop_class_uid == sop_class_uid)
@@ -172,6 +191,99 @@ def test_the_notes_say_why_in_the_words_of_the_profile(site: Site) -> None:
 
 def _series_description(note: StoredResult) -> str:
     return str(read_part10(note.header).SeriesDescription)
+
+
+def test_results_of_one_report_leave_those_of_another_alone(site: Site) -> None:
+    site.run("report-1")
+    one = site.archive.results(STUDY)
+    site.run("report-2")
+    both = site.archive.results(STUDY)
+
+    assert standing(both) == both
+    assert len(both) == 2 * len(one)
+    assert {kept.ref.report_id for kept in site.results.reports(STUDY)} == {"report-1", "report-2"}
+
+    site.reports.version = 2
+    site.run("report-2")
+    left = {result.image for result in standing(site.archive.results(STUDY))}
+    assert {result.image for result in one} < left
+    assert len(left) == len(both)
+
+    withdraw(STUDY, "report-2", edges=site.edges, tools=TOOLS)
+    assert standing(site.archive.results(STUDY)) == one
+    assert site.results.read(STUDY, "evidence.json", "report-1")
+    assert site.results.read(STUDY, "evidence.json", "report-2") is None
+
+
+def test_a_report_that_comes_back_is_shown_again_under_its_old_tracking_uids(site: Site) -> None:
+    site.run()
+    (first,) = site.stored(ComprehensiveSRStorage)
+    withdraw(STUDY, "report-1", edges=site.edges, tools=TOOLS)
+    assert standing(site.archive.results(STUDY)) == ()
+
+    for _ in range(2):  # the same version, and again
+        site.run()
+        (back,) = (it for it in standing(site.archive.results(STUDY)) if it.phrases)
+        assert back.phrases == first.phrases
+        assert back.image != first.image
+    assert len(standing(site.archive.results(STUDY))) == 3
+    assert site.results.read(STUDY, "evidence.json")
+
+
+def test_a_job_of_an_older_version_does_what_the_newest_asks(site: Site) -> None:
+    site.reports.version = 2
+    site.run()
+    amended = site.archive.results(STUDY)
+
+    site.run(version=1)
+
+    assert site.archive.results(STUDY) == amended
+    assert [kept.ref.version for kept in site.results.reports(STUDY)] == ["2"]
+
+
+@pytest.mark.parametrize("site", ["files"], indirect=True)
+def test_a_lost_data_folder_makes_no_duplicates(site: Site) -> None:
+    site.run()
+    first = site.archive.results(STUDY)
+    shutil.rmtree(site.results.path)
+
+    site.run()
+    assert site.archive.results(STUDY) == first
+    shutil.rmtree(site.results.path)
+    site.reports.version = 2
+    site.run()
+
+    (report,) = (it for it in standing(site.archive.results(STUDY)) if it.phrases)
+    assert report.phrases == next(it.phrases for it in first if it.phrases)
+    assert len(standing(site.archive.results(STUDY))) == 3
+
+
+@pytest.mark.parametrize("site", ["files"], indirect=True)
+def test_an_image_that_comes_late_replaces_the_results_without_it(site: Site, tmp_path: Path) -> None:
+    late = (tmp_path / "1.dcm").read_bytes()
+    (tmp_path / "1.dcm").unlink()
+    site.run()
+    assert len(standing(site.archive.results(STUDY))) == 2
+
+    (tmp_path / "1.dcm").write_bytes(late)
+    site.run()
+
+    assert len(standing(site.archive.results(STUDY))) == 3
+    (report,) = (it for it in standing(site.archive.results(STUDY)) if it.phrases)
+    assert len(report.follows) == 1
+
+
+@pytest.mark.parametrize("site", ["files"], indirect=True)
+@pytest.mark.parametrize("ends", ["deleted", "of another study", "of another patient"])
+def test_a_report_that_is_no_longer_about_the_study_is_taken_back(site: Site, ends: str) -> None:
+    site.run()
+    site.reports.ends = ends
+
+    with pytest.raises(WithdrawnError):
+        site.run("report-1")
+
+    assert standing(site.archive.results(STUDY)) == ()
+    assert site.results.read(STUDY, "evidence.json") is None
 
 
 @pytest.mark.parametrize("site", ["files"], indirect=True)

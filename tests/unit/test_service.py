@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from evidence import CARD, make_evidence, make_radiograph
+from evidence import CARD, CREATED, kept_of, make_evidence, make_radiograph
 from fastapi.testclient import TestClient
 from lxml import html
 from PIL import Image
@@ -31,11 +31,11 @@ from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.page.evidence import evidence_json, evidence_page
 from plugin.ports import Job, JobState
-from plugin.results import ResultFile, ResultFolder
+from plugin.results import KeptReport, ResultFile, ResultFolder
 from plugin.service import Check, Services, create_app
 from plugin.service.app import serve
 from plugin.service.worker import Worker, work_once
-from plugin.values import Radiograph, ReportRef, StudyRef
+from plugin.values import Radiograph, ReportRef, ReportStatus, StudyRef
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 STUDY = StudyRef(UID)
@@ -208,7 +208,7 @@ class TestStudies:
         evidence = make_evidence()
         document, page = evidence_json(evidence).encode(), evidence_page(evidence).encode()
         files = (ResultFile("evidence.json", document), ResultFile("evidence.html", page))
-        works.services.results.write(STUDY, files)  # type: ignore[attr-defined]
+        works.services.results.write(STUDY, kept_of(evidence), files)  # type: ignore[attr-defined]
 
         told, shown = client.get(f"/studies/{UID}/evidence"), client.get(f"/studies/{UID}/page")
 
@@ -218,6 +218,44 @@ class TestStudies:
     @pytest.mark.parametrize("name", ["evidence", "page"])
     def test_a_study_without_results_is_not_found(self, client: TestClient, name: str) -> None:
         assert is_problem(client.get(f"/studies/{UID}/{name}"), 404, "no results")
+
+    def test_each_report_of_a_study_has_a_page_and_the_newest_final_one_governs(
+        self, client: TestClient, works: Works
+    ) -> None:
+        results: ResultFolder = works.services.results  # type: ignore[assignment]
+        for report_id, status in (("urn:uuid:1", ReportStatus.FINAL), ("draft", ReportStatus.PRELIMINARY)):
+            kept = KeptReport(ReportRef(report_id, "1"), status, CREATED)
+            files = (ResultFile("evidence.html", report_id.encode()), ResultFile("evidence.json", b"{}"))
+            results.write(STUDY, kept, files)
+
+        told = client.get(f"/studies/{UID}/reports").json()
+
+        assert [(each["report_id"], each["status"]) for each in told] == [
+            ("urn:uuid:1", "final"),
+            ("draft", "preliminary"),
+        ]
+        assert [client.get(each["page"]).text for each in told] == ["urn:uuid:1", "draft"]
+        assert [client.get(each["evidence"]).json() for each in told] == [{}, {}]
+        assert client.get(f"/studies/{UID}/page").text == "urn:uuid:1"
+        assert is_problem(client.get(f"/studies/{UID}/reports/other/page"), 404, "no results")
+        assert client.get("/studies/1.2.3/reports").json() == []
+
+    def test_a_withdrawn_report_is_gone_and_the_other_one_governs(self, client: TestClient, works: Works) -> None:
+        results: ResultFolder = works.services.results  # type: ignore[assignment]
+        for report_id in ("a", "b"):
+            kept = KeptReport(ReportRef(report_id, "1"), ReportStatus.FINAL, CREATED)
+            results.write(STUDY, kept, (ResultFile("evidence.html", report_id.encode()),))
+
+        results.withdraw(STUDY, "b")
+
+        assert client.get(f"/studies/{UID}/page").text == "a"
+        assert is_problem(client.get(f"/studies/{UID}/reports/b/page"), 410, "withdrawn")
+        assert [each["status"] for each in client.get(f"/studies/{UID}/reports").json()] == [
+            "final",
+            "entered-in-error",
+        ]
+        results.withdraw(STUDY, "a")
+        assert is_problem(client.get(f"/studies/{UID}/page"), 410, "withdrawn")
 
     @pytest.mark.parametrize("uid", ["..", "%2e%2e", "1.2.x", "1..2", "1" * 65, "..%2F..%2Fetc"])
     def test_a_path_that_is_no_study_reads_nothing(self, client: TestClient, uid: str) -> None:
@@ -230,7 +268,7 @@ class TestStudies:
         queue.take(), queue.take()
         queue.finish("job-1.1")
         queue.fail("job-1.2", "The study has no <frontal> image.", retryable=False)
-        works.services.results.write(StudyRef("1.9"), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
+        works.services.results.write(StudyRef("1.9"), kept_of(make_evidence()), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
 
         page = html.document_fromstring(client.get("/").text)
 
@@ -455,6 +493,9 @@ class TestDescription:
             "/jobs/{job_id}",
             "/studies/{study_instance_uid}/evidence",
             "/studies/{study_instance_uid}/page",
+            "/studies/{study_instance_uid}/reports",
+            "/studies/{study_instance_uid}/reports/{report_id}/evidence",
+            "/studies/{study_instance_uid}/reports/{report_id}/page",
             "/predict",
             "/health/live",
             "/health/ready",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from evidence import make_evidence
+from evidence import kept_of, make_evidence
 from fastapi.testclient import TestClient
 from queues import MemoryQueue
 from urllib3 import HTTPResponse
@@ -74,7 +74,7 @@ def http(tmp_path: Path, outputs: Outputs) -> Iterator[TestClient]:
     dist.mkdir()
     (dist / "index.html").write_text("<title>OHIF</title>", encoding="utf-8")
     (dist / "app.js").write_text("1", encoding="utf-8")
-    ResultFolder(tmp_path / "results").write(EVIDENCE.study, outputs.files)
+    ResultFolder(tmp_path / "results").write(EVIDENCE.study, kept_of(EVIDENCE), outputs.files)
     viewer = Viewer(dist, Endpoint(ARCHIVE, {"Authorization": "Basic secret"}), series_of)
     app = create_app(services(tmp_path / "results"), work=False, viewer=viewer, allowed_hosts=("testserver",))
     with TestClient(app, follow_redirects=False) as client:
@@ -108,6 +108,8 @@ def test_pages_link_to_the_viewer_only_where_there_is_one(http: TestClient, tmp_
     plain = TestClient(create_app(services(tmp_path / "results"), work=False, allowed_hosts=("testserver",)))
 
     assert '<a class="open" href="viewer">' in http.get(f"/studies/{UID}/page").text
+    (report,) = http.get(f"/studies/{UID}/reports").json()
+    assert '<a class="open" href="../../viewer">' in http.get(report["page"]).text
     assert f'<a href="/studies/{UID}/viewer">' in http.get("/").text
     assert '<a class="open" href="viewer" hidden>' in plain.get(f"/studies/{UID}/page").text
     assert "/viewer" not in plain.get("/").text

@@ -1,0 +1,119 @@
+"""What is read of results: evidence and pages, of the report that governs a study or of any of its reports."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, Field
+
+from plugin.page.document import EvidenceDocument
+from plugin.results import KeptReport
+from plugin.service.parts import Services, page_path, study_of
+from plugin.service.problems import GONE, NOT_FOUND, RESPONSES
+from plugin.values import ReportStatus, StudyRef
+
+# The evidence page works from disk, where there is no viewer: only here its link is shown.
+HIDDEN_LINK, SHOWN_LINK = b'<a class="open" href="viewer" hidden>', b'<a class="open" href="viewer">'
+LINK_OF_REPORT = b'<a class="open" href="../../viewer">'
+EXAMPLE_UID = "1.2.826.0.1.3680043.8.498.1"
+ReportId = Annotated[str, Path(description="Id of the DiagnosticReport.", examples=["report-1"], max_length=200)]
+StudyUid = Annotated[str, Path(description="Study Instance UID.", examples=[EXAMPLE_UID], max_length=64)]
+
+
+class ReportAnswer(BaseModel):
+    """A report of the study that there are results of."""
+
+    report_id: str = Field(examples=["report-1"])
+    version: str = Field(examples=["2"])
+    status: ReportStatus
+    page: str = Field(description="Where its evidence page is; gone when the report was withdrawn.")
+    evidence: str = Field(description="Where its evidence is; gone when the report was withdrawn.")
+
+
+def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
+    """Routes over the results of *services*; *viewer*: pages link to the viewer."""
+    router = APIRouter()
+
+    @router.get(
+        "/studies/{study_instance_uid}/evidence",
+        responses=RESPONSES | NOT_FOUND | GONE,
+        response_model=EvidenceDocument,
+        summary="The evidence as JSON",
+    )
+    def evidence(study_instance_uid: StudyUid) -> Response:
+        """The evidence of the report that governs, byte for byte as it was written; docs/evidence.md tells its fields.
+
+        That is the newest final report of the study, or the newest preliminary one when none is final.
+        """
+        return Response(result_file(services, study_instance_uid, "evidence.json"), media_type="application/json")
+
+    @router.get(
+        "/studies/{study_instance_uid}/page",
+        responses=RESPONSES | NOT_FOUND | GONE,
+        response_class=HTMLResponse,
+        summary="The evidence page",
+    )
+    def page(study_instance_uid: StudyUid) -> HTMLResponse:
+        """Report and image: hover a phrase, and its region lights up."""
+        content = result_file(services, study_instance_uid, "evidence.html")
+        return HTMLResponse(content.replace(HIDDEN_LINK, SHOWN_LINK, 1) if viewer else content)
+
+    @router.get("/studies/{study_instance_uid}/reports", responses=RESPONSES, summary="The reports of a study")
+    def reports(study_instance_uid: StudyUid) -> list[ReportAnswer]:
+        """Every report that there are results of: first the one that governs, the withdrawn ones last."""
+        study = study_of(study_instance_uid)
+        return [_report_answer(study, kept) for kept in services.results.reports(study)]
+
+    @router.get(
+        "/studies/{study_instance_uid}/reports/{report_id}/evidence",
+        responses=RESPONSES | NOT_FOUND | GONE,
+        response_model=EvidenceDocument,
+        summary="The evidence of one report as JSON",
+    )
+    def evidence_of_report(study_instance_uid: StudyUid, report_id: ReportId) -> Response:
+        content = result_file(services, study_instance_uid, "evidence.json", report_id)
+        return Response(content, media_type="application/json")
+
+    @router.get(
+        "/studies/{study_instance_uid}/reports/{report_id}/page",
+        responses=RESPONSES | NOT_FOUND | GONE,
+        response_class=HTMLResponse,
+        summary="The evidence page of one report",
+    )
+    def page_of_report(study_instance_uid: StudyUid, report_id: ReportId) -> HTMLResponse:
+        content = result_file(services, study_instance_uid, "evidence.html", report_id)
+        return HTMLResponse(content.replace(HIDDEN_LINK, LINK_OF_REPORT, 1) if viewer else content)
+
+    return router
+
+
+def result_file(services: Services, study_instance_uid: str, name: str, report: str | None = None) -> bytes:
+    """The newest *name* of the study and a report (its id), by default the one that governs.
+
+    Raises
+    ------
+    InputError
+        If that is no UID.
+    HTTPException
+        404, if there is none (yet); 410, if the report was withdrawn.
+    """
+    study = study_of(study_instance_uid)
+    content = services.results.read(study, name, report)
+    if content is not None:
+        return content
+    if any(report in (None, kept.ref.report_id) and kept.status.withdrawn for kept in services.results.reports(study)):
+        raise HTTPException(410, "The report was withdrawn: nothing is shown of it any more.")
+    raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
+
+
+def _report_answer(study: StudyRef, kept: KeptReport) -> ReportAnswer:
+    page = page_path(study, kept.ref.report_id)
+    return ReportAnswer(
+        report_id=kept.ref.report_id,
+        version=kept.ref.version,
+        status=kept.status,
+        page=page,
+        evidence=page.removesuffix("page") + "evidence",
+    )
