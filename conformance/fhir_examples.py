@@ -1,0 +1,120 @@
+"""The examples of ``conformance/fhir/examples``, made from the synthetic evidence of the tests.
+
+    PYTHONPATH=.:conformance:tests python -m fhir_examples     # writes them anew
+
+SEG and SR are stand-ins here: their bytes, and with them size and hash, change with the libraries that write them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evidence import make_evidence, make_header, make_radiograph
+
+from plugin.fhir.multimedia import Organization, about_of, frame_of, rendered, report_at, store_bundle
+from plugin.fhir.selections import as_basic, selections_of, withdrawn_selection
+from plugin.fhir.writing import bundle_of
+from plugin.page.document import evidence_document
+from plugin.values import Evidence
+
+Json = dict[str, Any]
+
+FOLDER = Path(__file__).with_name("fhir") / "examples"
+BASE = "https://sightline.example"
+HOSPITAL = Organization("St. Elsewhere", "http://example.org/organizations", "17")
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A SOP instance of which only the references count."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    content: bytes
+    segments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A resource that Sightline writes; *pages*: what is at the addresses that it names."""
+
+    resource: Json
+    release: str = "R4"
+    pages: tuple[tuple[str, bytes], ...] = ()
+    selections: tuple[Json, ...] = ()
+
+
+def stand_ins(evidence: Evidence) -> tuple[StandIn, ...]:
+    """A SEG of the lit phrases and an SR; no SR without phrases."""
+    lit = tuple(phrase.tracking_uid for phrase in evidence.phrases if phrase.lit)
+    seg = (StandIn("1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", b"A Segmentation", lit),) if lit else ()
+    sr = (StandIn("1.2.840.10008.5.1.4.1.1.88.33", "2.25.2", b"A Structured Report"),) if evidence.phrases else ()
+    return (*seg, *sr)
+
+
+def transaction(evidence: Evidence) -> Json:
+    """What is written for *evidence*."""
+    url = f"{BASE}/studies/{evidence.study.study_instance_uid}/page"
+    written: Json = json.loads(
+        bundle_of(evidence, page_url=url, instances=stand_ins(evidence), page=b"<!doctype html><title>Page</title>")
+    )
+    return written
+
+
+def evidences() -> dict[str, Evidence]:
+    """The synthetic evidence that the examples are made of."""
+    whole = make_evidence()
+    report = replace(whole.report, subject_id="p", service_request_ids=("o",), imaging_study_ids=("s",))
+    on_two = make_evidence(make_radiograph(), make_radiograph(make_header(number=2)))
+    return {
+        "every-fate": whole,
+        "two-images": replace(on_two, phrases=on_two.phrases[1:2]),
+        "known-by-id": replace(whole, report=report, phrases=whole.phrases[1:2]),
+        "none-found": replace(whole, phrases=tuple(phrase for phrase in whole.phrases if not phrase.lit)),
+        "no-phrase": replace(whole, phrases=()),
+    }
+
+
+def examples() -> dict[str, Example]:
+    """File name -> example."""
+    made = {f"Bundle-{name}.json": Example(transaction(evidence)) for name, evidence in evidences().items()}
+    return made | dict(_multimedia(evidences()["two-images"]))
+
+
+def _multimedia(evidence: Evidence) -> Iterator[tuple[str, Example]]:
+    document = evidence_document(evidence)
+    report = report_at(frame_of(evidence, organization=HOSPITAL), document, base=BASE)
+    page = rendered(document, base=BASE)
+    selections = selections_of(document, about_of(report))
+    pages = tuple((form["url"], page) for form in report["presentedForm"])
+    yield "DiagnosticReport-multimedia.json", Example(report, pages=pages, selections=selections)
+    for release in ("R4", "R5"):
+        bundle = store_bundle(evidence, base=BASE, organization=HOSPITAL, r5=release == "R5")
+        if bundle:
+            name = f"Bundle-store-multimedia-report{'' if release == 'R4' else '.r5'}.json"
+            yield name, Example(json.loads(bundle), release, selections=selections)
+    yield "ImagingSelection-region.r5.json", Example(selections[0], "R5")
+    yield "ImagingSelection-withdrawn.r5.json", Example(withdrawn_selection(selections[0]), "R5")
+    yield "Basic-region.json", Example(as_basic(selections[0]))
+
+
+def as_text(resource: Json) -> str:
+    """*resource* as its file holds it."""
+    return json.dumps(resource, ensure_ascii=False, indent=1) + "\n"
+
+
+def main() -> None:
+    """Write the files anew."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for stale in FOLDER.glob("*.json"):
+        stale.unlink()
+    for name, example in examples().items():
+        (FOLDER / name).write_text(as_text(example.resource), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

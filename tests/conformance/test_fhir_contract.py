@@ -1,0 +1,38 @@
+"""Everything that is written for the matrix of sources holds to HL7's definitions, to our profiles and to IHE IMR."""
+
+import json
+from functools import cache
+
+import pytest
+from fhir_check import checker
+from fhir_examples import BASE, HOSPITAL, transaction
+from matrix import CELLS, ORDINARY, evidence_of
+
+from plugin.fhir.multimedia import about_of, frame_of, rendered, report_at, store_bundle
+from plugin.fhir.selections import selections_of
+from plugin.page.document import evidence_document
+
+# What pixels are stored like makes no difference to FHIR: these are the cells that differ in what does.
+DIFFERENT = tuple({(each.phrases, each.images, each.shape, each.turned): each for each in (*CELLS, ORDINARY)}.values())
+
+
+@cache
+def evidence(cell):
+    return evidence_of(cell)
+
+
+@pytest.mark.parametrize("cell", DIFFERENT, ids=str)
+def test_results_of_the_matrix_hold_to_r4_and_to_our_profiles(cell):
+    assert checker().written(transaction(evidence(cell))) == []
+
+
+@pytest.mark.parametrize("cell", DIFFERENT, ids=str)
+def test_multimedia_reports_of_the_matrix_hold_to_imr(cell):
+    document = evidence_document(evidence(cell))
+    report = report_at(frame_of(evidence(cell), organization=HOSPITAL), document, base=BASE)
+    selections = selections_of(document, about_of(report))
+    pages = {form["url"]: rendered(document, base=BASE) for form in report["presentedForm"]}
+    bundle = json.loads(store_bundle(evidence(cell), base=BASE, organization=HOSPITAL))
+
+    assert checker().multimedia(report, selections=selections, pages=pages) == []
+    assert checker().multimedia(bundle, selections=selections) == []

@@ -1,0 +1,65 @@
+"""The examples of what Sightline writes: made by the project, current, valid, and every profile has one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import servers
+from fhir_check import checker
+from fhir_check.profiles import profiles
+from fhir_examples import FOLDER, as_text, examples
+
+
+def test_the_examples_are_the_ones_that_the_program_makes():
+    made = {name: as_text(example.resource) for name, example in examples().items()}
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")} == made
+
+
+@pytest.mark.parametrize("name", examples())
+def test_the_examples_are_valid(name):
+    example = examples()[name]
+    resource = json.loads(as_text(example.resource))
+    one, kind = checker(example.release), resource["resourceType"]
+
+    if kind == "DiagnosticReport" or "store" in name:
+        assert one.multimedia(resource, selections=example.selections, pages=dict(example.pages)) == []
+    else:
+        assert one.written(resource) == []
+
+
+@pytest.mark.parametrize("profile", [*profiles()], ids=lambda profile: profile.name)
+def test_every_profile_has_an_example(profile):
+    found = [
+        resource
+        for example in examples().values()
+        if example.release == profile.release
+        for resource in (example.resource, *(each["resource"] for each in example.resource.get("entry", ())))
+        if resource["resourceType"] == profile.type
+    ]
+
+    assert any(checker(profile.release).conforms(resource, profile) == [] for resource in found)
+
+
+def test_the_program_tells_good_files_from_bad_ones(tmp_path):
+    good, bad = FOLDER / "Bundle-no-phrase.json", tmp_path / "bad.json"
+    bundle = json.loads(good.read_text(encoding="utf-8"))
+    bundle["entry"][0]["resource"]["manufacturer"] = "Acme"
+    bad.write_text(json.dumps(bundle))
+    other = tmp_path / "none.json"
+    other.write_text("[]")
+
+    answers = [
+        subprocess.run(
+            [sys.executable, "-m", "fhir_check", "--written", *map(str, files)],
+            env={"PYTHONPATH": str(servers.ROOT / "conformance")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for files in ((good,), (good, bad), (other,))
+    ]
+
+    assert [answer.returncode for answer in answers] == [0, 1, 2]
+    assert "bad.json: 1 errors\n  Bundle.entry[0]:device.resource.manufacturer: not the fixed" in answers[1].stdout
