@@ -18,6 +18,7 @@ from plugin.dicom.seg import segmentation_uid, segmentations
 from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
 from plugin.errors import InputError, WithdrawnError
+from plugin.fhir.multimedia import Organization, multimedia_json
 from plugin.fhir.writing import bundle_of
 from plugin.matching import Match, match, report_about
 from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
@@ -39,6 +40,7 @@ class Tools:
     clock : asked for the time stamp of results only when neither report nor images carry a time.
     correct_orientation : whether a film that lies on its side or upside down is grounded as if it were upright.
     pictures, heatmaps : write these Secondary Captures, too.
+    organization : who answers for reports that do not say so themselves.
     """
 
     read_report: ReportReader
@@ -50,6 +52,7 @@ class Tools:
     correct_orientation: bool = False
     pictures: bool = False
     heatmaps: bool = False
+    organization: Organization | None = None
 
     def corrects(self, seen: Suitability) -> bool:
         """Whether what stands against grounding is mended by turning the image."""
@@ -66,12 +69,14 @@ class Outputs:
     bundle : FHIR transaction Bundle, JSON.
     document : the evidence as JSON.
     page : the evidence page, HTML.
+    multimedia : what the multimedia report says besides its text, JSON.
     """
 
     instances: tuple[WrittenInstance, ...]
     bundle: str
     document: str
     page: str
+    multimedia: str
 
     @property
     def files(self) -> tuple[ResultFile, ...]:
@@ -81,6 +86,7 @@ class Outputs:
             ResultFile("fhir.json", self.bundle.encode()),
             ResultFile("evidence.json", self.document.encode()),
             ResultFile("evidence.html", self.page.encode()),
+            ResultFile("imr.json", self.multimedia.encode()),
         )
 
 
@@ -158,6 +164,7 @@ def _write(
         stored=stored,
         with_pictures=tools.pictures,
         with_heatmaps=tools.heatmaps,
+        organization=tools.organization,
     )
     edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
     edges.reports.write(outputs.bundle)
@@ -291,12 +298,14 @@ def outputs_of(
     stored: tuple[StoredResult, ...] = (),
     with_pictures: bool = False,
     with_heatmaps: bool = False,
+    organization: Organization | None = None,
 ) -> Outputs:
     """Everything to write for *evidence*; pure, and the same bytes every time.
 
     Parameters
     ----------
     stored : what the archive holds of Sightline's results already: the new ones name those that they replace.
+    organization : who answers for a multimedia report whose source does not say so itself.
 
     Raises
     ------
@@ -318,6 +327,7 @@ def outputs_of(
         bundle=bundle_of(evidence, page_url=page_url, instances=listed, page=page.encode()),
         document=evidence_json(evidence),
         page=page,
+        multimedia=multimedia_json(evidence, organization=organization),
     )
 
 

@@ -184,6 +184,14 @@ class ResultFolder:
         found = [newest.report for path in folders if (newest := _newest(path.parent)) is not None]
         return tuple(sorted(found, key=lambda kept: kept.order, reverse=True))
 
+    def everything(self) -> Iterator[tuple[StudyRef, KeptReport, datetime]]:
+        """Every report with results, withdrawn ones, too: its study, it, and when either was written."""
+        for path in sorted(self.path.glob("*/*/newest")):
+            newest = _newest(path.parent)
+            if newest is not None:
+                changed = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+                yield StudyRef(path.parent.parent.name), newest.report, changed
+
     def withdraw(self, study: StudyRef, report: str) -> None:
         """Show no results of *study* and *report* any more; what was written stays on the disk.
 

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     fhir_certificate_file: Path | None = Field(default=None, description="Our certificate for the FHIR server.")
     fhir_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     report_categories: str = Field(default="", description="Categories of reports to look for there; empty: any.")
+    organization: str | None = Field(default=None, description="Name of the institution that answers for reports.")
+    organization_identifier: str | None = Field(default=None, description="Its identifier, system|value.")
     reports_dir: Path = Field(
         default=Path("sightline-data/reports"), description="Folder of FHIR JSON, without a server."
     )

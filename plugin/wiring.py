@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
+from plugin.fhir.multimedia import Organization
 from plugin.flow import Edges, PageUrl, Tools, identity_of, process
 from plugin.identity import derived_id
+from plugin.imr.endpoint import MultimediaReports
+from plugin.imr.shelf import ResultShelf
+from plugin.page.address import page_path
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
-from plugin.service.parts import Check, Services, page_path
+from plugin.service.fhir import FhirService
+from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
 from plugin.values import StudyRef, makers_of
@@ -99,7 +104,16 @@ def make_tools(settings: Settings) -> Tools:
         clock=lambda: datetime.now(UTC),
         pictures=settings.write_pictures,
         heatmaps=settings.write_heatmaps,
+        organization=organization_of(settings),
     )
+
+
+def organization_of(settings: Settings) -> Organization | None:
+    """The institution of the settings, or None."""
+    if settings.organization is None:
+        return None
+    system, separator, value = (settings.organization_identifier or "").rpartition("|")
+    return Organization(settings.organization, system if separator else "", value)
 
 
 def make_edges(settings: Settings) -> Edges:
@@ -191,6 +205,13 @@ def make_report_feed(settings: Settings) -> ReportFeed:
     from plugin.reports.feeds import FhirReportFeed
 
     return FhirReportFeed(make_fhir_client(settings, settings.fhir_url), categories=settings.report_categories)
+
+
+def make_fhir(settings: Settings) -> FhirService:
+    """Our own FHIR endpoint over the results."""
+    shelf = ResultShelf(ResultFolder(settings.data_dir / "results"))
+    reports = MultimediaReports(shelf, (settings.fhir_url or "").rstrip("/"))
+    return FhirService(reports, settings.public_url)
 
 
 def make_queue(settings: Settings) -> JobQueue:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 from fhir.resources.R4B.bundle import Bundle
@@ -28,6 +29,7 @@ from plugin.fhir.parts import (
     clean,
     fingerprint,
     instant_of,
+    narrative,
     present,
     report_reference,
     study_reference,
@@ -37,9 +39,10 @@ from plugin.fhir.parts import (
 from plugin.fhir.selections import KIND, About, lit, selection_id
 from plugin.fhir.writing import observation_id
 from plugin.identity import derived_id, sha256_hex
+from plugin.page.address import phrase_path
 from plugin.page.document import EvidenceDocument, evidence_document
 from plugin.page.spans import plain_text
-from plugin.values import Evidence, PatientRef, ReportStatus
+from plugin.values import Evidence, PatientRef, ReportStatus, StudyRef
 
 PROFILE_URL = "https://profiles.ihe.net/RAD/IMR/StructureDefinition/"
 REPORT_PROFILE = f"{PROFILE_URL}imr-diagnosticreport"
@@ -169,35 +172,85 @@ def _observations(evidence: Evidence) -> tuple[str, ...]:
     return tuple(observation_id(each.tracking_uid) for each in claimed)
 
 
-def patients(evidence: Evidence) -> tuple[PatientRef, ...]:
-    """Everything that the patient is known by, in report and images."""
-    report = evidence.report
-    imaged = (image.description.patient for image in evidence.images)
-    return tuple(dict.fromkeys(filter(None, (report.patient, *report.other_patient_ids, *imaged))))
-
-
 def accession_numbers(evidence: Evidence) -> tuple[str, ...]:
     """Those of the report; else the one of the images."""
     imaged = (image.description.accession_number for image in evidence.images)
     return evidence.report.accession_numbers or tuple(dict.fromkeys(filter(None, imaged)))
 
 
+# What is kept with the results
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a report is found by, beside what stands in it.
+
+    Parameters
+    ----------
+    patients : everything that the patient is known by, in report and images.
+    modalities : of the images ("DX").
+    started : when the first image was taken (ISO 8601); "" when it is not known.
+    selections : ids of its ImagingSelections.
+    """
+
+    patients: tuple[PatientRef, ...] = ()
+    accession_numbers: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    started: str = ""
+    selections: tuple[str, ...] = ()
+
+
+def known_of(evidence: Evidence) -> Known:
+    """What the report of *evidence* is found by."""
+    report, images = evidence.report, tuple(image.description for image in evidence.images)
+    patients = (report.patient, *report.other_patient_ids, *(image.patient for image in images))
+    started = min((image.acquired for image in images if image.acquired), default=None)
+    placed = ((each.tracking_uid, placement) for each in evidence.phrases for placement in each.placements)
+    return Known(
+        patients=tuple(dict.fromkeys(filter(None, patients))),
+        accession_numbers=accession_numbers(evidence),
+        modalities=tuple(dict.fromkeys(image.modality for image in images)),
+        started=started.isoformat() if started else "",
+        selections=tuple(
+            selection_id(uid, placement.image.sop_instance_uid) for uid, placement in placed if placement.regions
+        ),
+    )
+
+
+def multimedia_json(evidence: Evidence, *, organization: Organization | None = None) -> str:
+    """Frame and :class:`Known` as a file of the results; the same bytes every time."""
+    kept = {"report": frame_of(evidence, organization=organization), "known": asdict(known_of(evidence))}
+    return json.dumps(kept, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_multimedia(content: bytes) -> tuple[Fhir, Known]:
+    """Frame and :class:`Known` of a file that :func:`multimedia_json` made."""
+    kept = json.loads(content)
+    known: dict[str, Any] = kept["known"]
+    return kept["report"], Known(
+        patients=tuple(PatientRef(**each) for each in known["patients"]),
+        accession_numbers=tuple(known["accession_numbers"]),
+        modalities=tuple(known["modalities"]),
+        started=known["started"],
+        selections=tuple(known["selections"]),
+    )
+
+
 # Text and page
 
 
-def page_link(base: str, study_instance_uid: str, phrase: int) -> str:
-    """Where a phrase is shown lit: our own page, since a rendered frame alone would not show the region."""
-    return f"{base}/studies/{study_instance_uid}/page#phrase-{phrase}"
-
-
 def links_of(document: EvidenceDocument, *, base: str) -> tuple[Link, ...]:
-    """A link for each lit phrase, to its region on the best image that shows it."""
+    """A link for each lit phrase, to its region on the best image that shows it.
+
+    It leads to our own page, opened with the phrase lit: a rendered frame alone would not show the region.
+    """
+    study, report = StudyRef(document.study_instance_uid), document.report.report_id
     return tuple(
         Link(
             start=phrase.start,
             end=phrase.end,
             target=f"{KIND}/{selection_id(phrase.tracking_uid, lit(phrase)[0].sop_instance_uid)}",
-            href=page_link(base, document.study_instance_uid, number),
+            href=base + phrase_path(study, report, number),
             label=plain_text(phrase.text) or "phrase",
         )
         for number, phrase in enumerate(document.phrases)
@@ -264,6 +317,13 @@ def _text_links(document: EvidenceDocument, *, base: str) -> list[Fhir]:
             data = {"url": "data", "valueUri": f"{base}{FHIR_ROOT}/{KIND}/{each}"}
             found.append({"url": TEXT_LINK, "extension": [span, data]})
     return found
+
+
+def withdrawn_report(frame: Fhir) -> Fhir:
+    """The report when the radiologist's was withdrawn: known, but saying nothing."""
+    kept = {name: frame[name] for name in ("resourceType", "id", "identifier", "code", "subject") if name in frame}
+    meta = {name: value for name, value in frame["meta"].items() if name != "profile"}
+    return kept | {"meta": meta, "text": narrative("This report was withdrawn."), "status": "entered-in-error"}
 
 
 def about_of(frame: Fhir) -> About:

@@ -160,4 +160,15 @@
     chosen.hovered = null;
     return step(pick(holder).numbers[0], by)?.focus();
   });
+
+  /* The address of a phrase, as reports link to it, opens the page with that phrase lit. */
+  const goThere = () => {
+    const number = Number(/^#phrase-(\d+)$/.exec(location.hash)?.[1] ?? -1);
+    const anchor = anchors.find((candidate) => Number(candidate.dataset.owner) === number);
+    if (!anchor) return;
+    pin(pick(anchor));
+    reveal(number);
+  };
+  window.addEventListener("hashchange", goThere);
+  goThere();
 })();

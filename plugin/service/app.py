@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from plugin import __version__
 from plugin.errors import InputError
 from plugin.service.events import Admission, any_event, events_router
+from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
@@ -40,6 +41,7 @@ def create_app(
     viewer: Viewer | None = None,
     watch: Watch | None = None,
     public_keys: Callable[[], Mapping[str, Any]] | None = None,
+    fhir: FhirService | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -53,6 +55,7 @@ def create_app(
     viewer : when given, OHIF is served, too, and reads the archive through this service.
     watch : when given, the archive is looked at for new studies.
     public_keys : when given, the JWK Set to publish.
+    fhir : when given, multimedia reports are served to FHIR clients.
     """
     worker = Worker(services.queue, services.ground)
     queued = queueing(services, wake=worker.wake)
@@ -80,6 +83,8 @@ def create_app(
     app.include_router(events_router(admit, submit))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
+    if fhir is not None:
+        app.include_router(fhir_router(fhir))
     if viewer is not None:
         app.include_router(viewer_router(viewer, services.results))
         serve_files(app, viewer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote
 
 from plugin.errors import InputError
 from plugin.ports import Grounder, Job, JobQueue, ReportReader
@@ -54,11 +53,6 @@ class Services:
     read_report: ReportReader
     read_dicom: Callable[[bytes], Radiograph]
     checks: tuple[Check, ...] = ()
-
-
-def page_path(study: StudyRef, report_id: str) -> str:
-    """Where the evidence page of a study and a report is, below the service's root."""
-    return f"/studies/{study.study_instance_uid}/reports/{quote(report_id, safe='')}/page"
 
 
 def study_of(study_instance_uid: str) -> StudyRef:

@@ -8,9 +8,10 @@ from fastapi import APIRouter, HTTPException, Path, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
+from plugin.page.address import page_path
 from plugin.page.document import EvidenceDocument
 from plugin.results import KeptReport
-from plugin.service.parts import Services, page_path, study_of
+from plugin.service.parts import Services, study_of
 from plugin.service.problems import GONE, NOT_FOUND, RESPONSES
 from plugin.values import ReportStatus, StudyRef
 

@@ -56,7 +56,7 @@ def open_page(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
 
 
 def _note_foreign(url: str, file: Path, complaints: list[str]) -> None:
-    if url != file.as_uri() and not url.startswith("data:"):
+    if url.partition("#")[0] != file.as_uri() and not url.startswith("data:"):
         complaints.append(f"request {url}")
 
 
@@ -575,3 +575,20 @@ def test_the_report_of_the_test_evidence_is_shown_whole(open_page: Open) -> None
     page = open_page(make_evidence())
 
     assert page.locator("#text").evaluate("element => element.textContent") == REPORT_TEXT
+
+
+def test_the_address_of_a_phrase_opens_the_page_with_it_lit(open_page: Open) -> None:
+    page = open_page(two_images())
+    assert lit_regions(page) == []
+
+    page.goto(f"{page.url}#phrase-{EFFUSION}")
+    page.reload()
+    assert lit_regions(page) == [str(EFFUSION)]
+    assert "pleural effusion" in caption(page)
+
+    page.evaluate(f"location.hash = '#phrase-{PACEMAKER}'")
+    page.locator(f"#phrase-{PACEMAKER}.on").wait_for()
+    assert page.locator("#picture-1").is_visible()
+
+    page.evaluate("location.hash = '#phrase-99'")
+    assert marked(page) == "Cardiac pacemaker"

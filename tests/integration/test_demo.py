@@ -17,8 +17,8 @@ from plugin.commands.synth import run as synthesise
 from plugin.doctor import Finding
 from plugin.errors import InputError, TransientError
 from plugin.flow import process
+from plugin.page.address import page_path
 from plugin.ports import Job, JobState
-from plugin.service.parts import page_path
 from plugin.settings import Settings
 from plugin.wiring import demand, make_edges, make_services, make_tools
 
