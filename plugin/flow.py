@@ -20,7 +20,7 @@ from plugin.dicom.sr import report_uid
 from plugin.errors import InputError, WithdrawnError
 from plugin.fhir.multimedia import Organization, multimedia_json
 from plugin.fhir.writing import bundle_of
-from plugin.matching import Match, match, report_about
+from plugin.matching import Match, MatchedBy, match, report_about
 from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
 from plugin.page.evidence import evidence_json, evidence_page
 from plugin.pipeline import ground_report
@@ -104,7 +104,13 @@ PageUrl = Callable[[StudyRef, str], str]
 
 
 def process(
-    study: StudyRef, report: ReportRef | None = None, *, edges: Edges, tools: Tools, page_url: PageUrl | None
+    study: StudyRef,
+    report: ReportRef | None = None,
+    *,
+    edges: Edges,
+    tools: Tools,
+    page_url: PageUrl | None,
+    joined: bool = False,
 ) -> tuple[Evidence, tuple[Path, ...]]:
     """The whole way of one study and one report: what the service does for each job. Doing it twice changes nothing.
 
@@ -117,6 +123,11 @@ def process(
     deleted, or that is no longer about the study, is taken back. The page comes last: whoever sees it can rely on the
     rest being stored.
 
+    Parameters
+    ----------
+    joined : whether it is known that report and study belong together: by the data, or by a person where the data do
+        not tell. Without it, only what the data prove is taken; what they deny never is.
+
     Raises
     ------
     WithdrawnError
@@ -128,7 +139,7 @@ def process(
         descriptions = edges.archive.describe(study)
         wanted = report or _newest(edges.reports, identity_of(study, descriptions))
         try:
-            evidence = ground_found(edges.archive, edges.reports, study, wanted, tools=tools)
+            evidence = ground_found(edges.archive, edges.reports, study, wanted, tools=tools, joined=joined)
         except WithdrawnError:
             _take_back(study, wanted.report_id, edges=edges, tools=tools)
             raise
@@ -241,11 +252,17 @@ def ground_given(
 
 
 def ground_found(
-    archive: ImageArchive, store: ReportStore, study: StudyRef, wanted: ReportRef | None = None, *, tools: Tools
+    archive: ImageArchive,
+    store: ReportStore,
+    study: StudyRef,
+    wanted: ReportRef | None = None,
+    *,
+    tools: Tools,
+    joined: bool = False,
 ) -> Evidence:
     """Ground *study* with the newest version of the *wanted* report in *store*, or with its newest report.
 
-    Nothing but a proven match is taken.
+    Nothing but a proven match is taken, unless the two were *joined* by a person.
 
     Raises
     ------
@@ -262,16 +279,16 @@ def ground_found(
     if stands is None:
         raise WithdrawnError("the report was deleted, so it is not used")
     report = store.read(stands.ref)
-    found = _proven(report, identity)
+    found = _proven(report, identity, joined=joined)
     return _ground(archive, descriptions, report, tools=tools, now=None, notes=found.notes)
 
 
-def _proven(report: Report, identity: StudyIdentity) -> Match:
+def _proven(report: Report, identity: StudyIdentity, *, joined: bool) -> Match:
     try:
         found = match(report, identity)
     except InputError as error:
         raise WithdrawnError(str(error)) from None
-    if not found.proven:
+    if not found.proven and not (joined and found.by is MatchedBy.CALLER):
         raise WithdrawnError("no report is joined to this study by study UID, or by accession number and patient")
     return found
 
@@ -288,7 +305,13 @@ def identity_of(study: StudyRef, descriptions: tuple[ImageDescription, ...]) -> 
     if len(patients) > 1:
         raise InputError("the images of the study name different patients: mend the study in the archive")
     accessions = sorted({description.accession_number for description in descriptions} - {""})
-    return StudyIdentity(study, accessions[0] if len(accessions) == 1 else "", next(iter(patients), None))
+    issuers = sorted({description.accession_issuer for description in descriptions} - {""})
+    return StudyIdentity(
+        study,
+        accessions[0] if len(accessions) == 1 else "",
+        next(iter(patients), None),
+        issuers[0] if len(issuers) == 1 else "",
+    )
 
 
 def outputs_of(

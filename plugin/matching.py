@@ -121,10 +121,18 @@ def _match_or_none(report: Report, study: StudyIdentity) -> Match:
 def _same(known: PatientRef, patient: PatientRef) -> bool:
     if known.patient_id.strip() != patient.patient_id.strip():
         return False
-    one, other = known.issuer.strip(), patient.issuer.strip()
-    # FHIR names the issuer by a URI, DICOM often by a local name (PS3.3 10.14): such a pair tells nothing.
-    comparable = one and other and _is_uri(one) == _is_uri(other)
-    return not comparable or one.removeprefix("urn:oid:") == other.removeprefix("urn:oid:")
+    return same_issuer(known.issuer, patient.issuer) is not False
+
+
+def same_issuer(issuer: str, another: str) -> bool | None:
+    """Whether two issuers of identifiers are one; None when that cannot be told.
+
+    FHIR names the issuer by a URI, DICOM often by a local name (PS3.3 10.14): such a pair tells nothing.
+    """
+    one, other = issuer.strip(), another.strip()
+    if not one or not other or _is_uri(one) != _is_uri(other):
+        return None
+    return one.removeprefix("urn:oid:") == other.removeprefix("urn:oid:")
 
 
 def _is_uri(issuer: str) -> bool:

@@ -273,9 +273,132 @@ class ReportFeed(Protocol):
         """
 
 
-class JobState(StrEnum):
-    """The life of a job."""
+class Outcome(StrEnum):
+    """What became of a report that was noticed."""
 
+    QUEUED = "queued"  # its studies are here: a job for each
+    WAITING = "waiting"  # for images, or for a server that did not answer
+    EXPIRED = "expired"  # waited in vain; a late image, or a person, takes it up again
+    REVIEW = "review"  # ambiguous: a person has to say
+    REFUSED = "refused"  # cannot be used, or is of another patient than the images
+    WITHDRAWN = "withdrawn"  # cancelled, entered in error or deleted
+    IGNORED = "ignored"  # not ours to do
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person's word about an ambiguous report.
+
+    Parameters
+    ----------
+    studies : what it is about; empty: none of *among*.
+    among : the studies that the person chose from.
+    who : free text, as the person gave it.
+    made : UTC.
+    """
+
+    studies: tuple[StudyRef, ...]
+    among: tuple[StudyRef, ...]
+    who: str
+    reason: str
+    made: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A report as the book remembers it.
+
+    Parameters
+    ----------
+    version : the one that was taken last; "" when none could be read yet.
+    reason : of the outcome, in words without patient data.
+    since, updated : when this outcome began, and when anything changed; UTC.
+    due : when it is looked at again unasked; None: never.
+    tries : how often it was looked at again.
+    revision : counts changes; a person decides about what they saw, or not at all.
+    withdrawals : how often results were taken back; tells a new job from the one that was done before.
+    joined : the studies that its results stand in, or are being made for.
+    candidates : the studies that a person chooses from.
+    jobs : ids of the jobs that the last taking put.
+    keys : studies, and what tells accession numbers and patients apart: whatever brings the report up again.
+    """
+
+    report_id: str
+    version: str
+    outcome: Outcome
+    reason: str
+    since: datetime
+    updated: datetime
+    due: datetime | None = None
+    tries: int = 0
+    revision: int = 0
+    withdrawals: int = 0
+    joined: tuple[StudyRef, ...] = ()
+    candidates: tuple[StudyRef, ...] = ()
+    jobs: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    decision: Decided | None = None
+
+
+class ReportBook(Protocol):
+    """What became of every report that was noticed, and how far each feed was read. Shared by threads and processes.
+
+    Every method raises TransientError when the book cannot be used now.
+    """
+
+    def entry(self, report_id: str) -> Entry | None:
+        """What is known of the report, or None."""
+
+    def settle(self, entry: Entry, *, after: int | None) -> bool:
+        """Write *entry* if its revision is still *after* (None: there was none); whether it was."""
+
+    def postpone(self, report_id: str, due: datetime | None, *, tries: int) -> None:
+        """Look at the report again at *due*; its revision stays as it is."""
+
+    def about(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """The ids of the reports that any of *keys* brings up, in a stable order."""
+
+    def due(self, now: datetime, *, limit: int = 100) -> tuple[str, ...]:
+        """The ids of the reports to be looked at again, the longest waiting first."""
+
+    def listed(self, outcome: Outcome, *, limit: int = 100) -> tuple[Entry, ...]:
+        """The reports with that outcome, the longest standing first."""
+
+    def counts(self) -> dict[Outcome, int]:
+        """How many reports have each outcome."""
+
+    def news(self, reports: Sequence[ReportRef], *, sweep: int | None = None) -> tuple[ReportRef, ...]:
+        """Those of *reports* that the book does not know in this version; all that it knows are marked with *sweep*."""
+
+    def remember(self, reports: Sequence[ReportRef], reason: str, *, now: datetime, sweep: int) -> None:
+        """Keep *reports* that are new to the book as ignored, without taking them."""
+
+    def unseen(self, sweep: int, *, limit: int = 100, after: str = "") -> tuple[str, ...]:
+        """Ids beyond *after*, in their order, of the reports that the sweep did not mark and that are not withdrawn."""
+
+    def known(self) -> int:
+        """How many reports are not withdrawn."""
+
+    def cursor(self, feed: str) -> str | None:
+        """Where the next look at *feed* begins; None before the first."""
+
+    def save_cursor(self, feed: str, cursor: str) -> None:
+        """Begin the next look there."""
+
+    def swept(self, feed: str) -> datetime | None:
+        """When the last deep sweep of *feed* ended; None before the first."""
+
+    def save_sweep(self, feed: str, ended: datetime) -> None:
+        """A deep sweep ended."""
+
+    def forget(self, before: datetime) -> int:
+        """Forget withdrawn reports that did not change since; how many."""
+
+
+class JobState(StrEnum):
+    """The life of a job; WAITING is told of studies that have none yet, and no job is ever in it."""
+
+    WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"

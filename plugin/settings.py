@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     reports_dir: Path = Field(
         default=Path("sightline-data/reports"), description="Folder of FHIR JSON, without a server."
     )
+    reports_wait_days: float = Field(default=30, gt=0, description="Days that a report waits for its images.")
+    reports_whole_order: bool = Field(default=False, description="Whether a report is about all studies of its order.")
     model_dir: str | None = Field(
         default=None, description="Folder with weights and manifest, or its address; unset: the shipped ones."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.fhir.multimedia import Organization
-from plugin.flow import Edges, PageUrl, Tools, identity_of, process
-from plugin.identity import derived_id
+from plugin.flow import Edges, PageUrl, Tools, process, withdraw
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
+from plugin.intake import Intake
 from plugin.page.address import page_path
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
@@ -23,7 +23,7 @@ from plugin.service.fhir import FhirService
 from plugin.service.parts import Check, Services
 from plugin.service.viewer import Viewer
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
-from plugin.values import StudyRef, makers_of
+from plugin.values import makers_of
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
@@ -229,32 +229,48 @@ def make_page_url(settings: Settings) -> PageUrl | None:
     return lambda study, report_id: f"{root.rstrip('/')}{page_path(study, report_id)}"
 
 
+def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Tools) -> Intake:
+    """What makes jobs of reports and studies, with its book in the data folder."""
+    from plugin.reports.book import SqliteReportBook
+
+    return Intake(
+        edges.archive,
+        edges.reports,
+        queue,
+        SqliteReportBook(settings.data_dir / "reports.sqlite"),
+        makers_of(tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256),
+        wait=timedelta(days=settings.reports_wait_days),
+        whole_orders=settings.reports_whole_order,
+    )
+
+
 def make_services(settings: Settings, tools: Tools) -> Services:
     """Everything the service's routes call."""
     from plugin.dicom.pixels import radiograph_of
 
     edges = make_edges(settings)
 
-    def ground(job: Job) -> object:
-        return process(job.study, job.report, edges=edges, tools=tools, page_url=make_page_url(settings))
+    queue = make_queue(settings)
+    intake = make_intake(settings, edges, queue=queue, tools=tools)
+    page_url = make_page_url(settings)
 
-    def job_id(study: StudyRef) -> str:
-        descriptions = edges.archive.describe(study)
-        if not descriptions:
-            raise InputError("the study holds no chest radiograph (CR or DX): there is nothing to ground")
-        identity = identity_of(study, descriptions)
-        images = (description.image.sop_instance_uid for description in descriptions)
-        reports = (f"{report.report_id} {report.version}" for report in edges.reports.find(identity))
-        makers = makers_of(
-            tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256
-        )
-        return derived_id("job", study.study_instance_uid, *makers, *images, *sorted(reports))
+    def ground(job: Job) -> object:
+        """What is known now counts, and not what was known when the job was put."""
+        joined = job.report is not None and intake.is_joined(job.study, job.report.report_id)
+        if job.report is not None and not joined:
+            withdraw(job.study, job.report.report_id, edges=edges, tools=tools)
+            return None
+        if job.report is not None and job.report.withdrawn:
+            raise TransientError(
+                "The report is, or is again, about the study; if that stays so, nothing is taken back."
+            )
+        return process(job.study, job.report, edges=edges, tools=tools, page_url=page_url, joined=joined)
 
     return Services(
-        queue=make_queue(settings),
+        queue=queue,
         results=edges.results,
         ground=ground,
-        job_id=job_id,
+        intake=intake,
         grounder=tools.grounder,
         read_report=tools.read_report,
         read_dicom=radiograph_of,

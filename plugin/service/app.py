@@ -20,7 +20,7 @@ from plugin.service.keys import keys_router
 from plugin.service.parts import Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
-from plugin.service.studies import queueing, studies_router, submission
+from plugin.service.studies import studies_router, submission, taking
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.watcher import Watcher
 from plugin.service.worker import Worker
@@ -58,8 +58,8 @@ def create_app(
     fhir : when given, multimedia reports are served to FHIR clients.
     """
     worker = Worker(services.queue, services.ground)
-    queued = queueing(services, wake=worker.wake)
-    parts = (*((worker,) if work else ()), *((Watcher(watch, queued),) if watch else ()))
+    taken = taking(services, wake=worker.wake)
+    parts = (*((worker,) if work else ()), *((Watcher(watch, taken),) if watch else ()))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    submit = submission(queued)
+    submit = submission(taken)
     app.include_router(studies_router(services, submit, viewer=viewer is not None))
     app.include_router(events_router(admit, submit))
     app.include_router(predict_router(services))
@@ -111,6 +111,7 @@ def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object]) 
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen()  # whoever is told the address may ask at once
         except OSError as error:
             raise InputError(
                 f"Port {port} on {host} cannot be used ({error.strerror}); choose another port."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from plugin.errors import InputError
+from plugin.intake import Intake
 from plugin.ports import Grounder, Job, JobQueue, ReportReader
 from plugin.results import KeptReport
 from plugin.values import Radiograph, StudyRef
@@ -40,7 +41,7 @@ class Services:
     Parameters
     ----------
     ground : does one job and stores what it finds; doing it twice changes nothing. Raises SightlineError.
-    job_id : the id of the job that grounds a study now; equal for equal work (study, report version, model, settings).
+    intake : makes jobs of what is noticed: one for each study and report version.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
     checks : what ``/health/ready`` asks.
     """
@@ -48,7 +49,7 @@ class Services:
     queue: JobQueue
     results: Results
     ground: Callable[[Job], object]
-    job_id: Callable[[StudyRef], str]
+    intake: Intake
     grounder: Grounder
     read_report: ReportReader
     read_dicom: Callable[[bytes], Radiograph]

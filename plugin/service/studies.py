@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
+from plugin.intake import StudyTaken
 from plugin.page.view import content_security_policy
 from plugin.ports import Job, JobState
 from plugin.service.parts import Services, study_of
@@ -31,14 +32,15 @@ class StudyRequest(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """A job as it stands."""
+    """A job as it stands; or, without a job, that the study waits."""
 
-    job_id: str
+    job_id: str | None
     study_instance_uid: str = Field(examples=[EXAMPLE_UID])
     state: JobState
     attempts: int = Field(examples=[1])
-    updated: datetime
+    updated: datetime | None
     error: str | None = Field(examples=["The study has no frontal chest radiograph."])
+    detail: str | None = Field(default=None, description="What a study without a job waits for.")
     page: str = Field(description="Where the evidence page is, once the job is done.")
     evidence: str = Field(description="Where the evidence is, once the job is done.")
 
@@ -58,28 +60,52 @@ def answer_of(job: Job) -> JobAnswer:
     )
 
 
+def waiting_answer(study: StudyRef, says: str) -> JobAnswer:
+    """That *study* waits, and for what."""
+    uid = study.study_instance_uid
+    return JobAnswer(
+        job_id=None,
+        study_instance_uid=uid,
+        state=JobState.WAITING,
+        attempts=0,
+        updated=None,
+        error=None,
+        detail=says,
+        page=f"/studies/{uid}/page",
+        evidence=f"/studies/{uid}/evidence",
+    )
+
+
 Submit = Callable[[StudyRequest, Response], JobAnswer]
 
 
-def queueing(services: Services, *, wake: Callable[[], None]) -> Callable[[StudyRef], Job]:
-    """How a study becomes a job, whoever tells of it; *wake* is called when one was put."""
+def taking(services: Services, *, wake: Callable[[], None]) -> Callable[[StudyRef], StudyTaken]:
+    """How a study becomes jobs, whoever tells of it; *wake* is called when some were put."""
 
-    def queued(study: StudyRef) -> Job:
-        job = services.queue.put(services.job_id(study), study)
-        wake()
-        return job
+    def taken(study: StudyRef) -> StudyTaken:
+        result = services.intake.study_taken(study)
+        if result.jobs:
+            wake()
+        return result
 
-    return queued
+    return taken
 
 
-def submission(queued: Callable[[StudyRef], Job]) -> Submit:
-    """How a request becomes a job."""
+def submission(taken: Callable[[StudyRef], StudyTaken]) -> Submit:
+    """How a request becomes jobs."""
 
     def submit(request: StudyRequest, response: Response) -> JobAnswer:
-        """Queue the study. Asking again for the same work answers the same job; a failed one is queued again."""
-        job = queued(study_of(request.study_instance_uid))
-        response.headers["Location"] = f"/jobs/{job.job_id}"
-        return answer_of(job)
+        """Queue the study with each report about it, and answer the job of the newest.
+
+        Asking again for the same work answers the same job; a failed one is queued again. Images alone cause nothing:
+        a study without a report has no job yet, and the answer's state is `waiting`.
+        """
+        study = study_of(request.study_instance_uid)
+        result = taken(study)
+        if not result.jobs:
+            return waiting_answer(study, result.says)
+        response.headers["Location"] = f"/jobs/{result.jobs[-1].job_id}"
+        return answer_of(result.jobs[-1])
 
     return submit
 

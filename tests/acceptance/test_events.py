@@ -20,6 +20,8 @@ import httpx
 import pytest
 from archives import run_archive
 from builders import chest, part10
+from fhir_input import as_bytes
+from fhir_input import report as fhir_report
 from pydicom.uid import SegmentationStorage
 from servers import OUTPUT, ROOT, OrthancServer, free_port, run_orthanc
 
@@ -71,7 +73,8 @@ def ground(job):
 
 tools = Tools(read_report=None, reader_version="1", grounder=Grounder(), max_frontals=2, settings_sha256="", clock=fast)
 queue = SqliteQueue(settings.data_dir / "jobs.sqlite", clock=fast, lease_s=6000)
-services = replace(make_services(settings, tools), ground=ground, queue=queue)
+services = make_services(settings, tools)
+services = replace(services, ground=ground, queue=queue, intake=replace(services.intake, queue=queue))
 app = create_app(services, admit=admission(settings), watch=make_watch(settings))
 serve(app, host="127.0.0.1", port=settings.port, tell=lambda address: print(address, flush=True))
 """
@@ -101,6 +104,11 @@ class Service:
             "SIGHTLINE_PORT": str(self.port),
             **{f"SIGHTLINE_{name.upper()}": value for name, value in settings.items()},
         }
+        (self.data / "reports").mkdir(exist_ok=True)
+        for number, uid in enumerate(uids_of(0, 200)):
+            logical = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}}
+            report = fhir_report(id=f"report-{number}", imagingStudy=[logical], subject=None, basedOn=None)
+            (self.data / "reports" / f"{number}.json").write_bytes(as_bytes(report))
         with (OUTPUT / "events-service.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM],

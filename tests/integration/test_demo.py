@@ -78,10 +78,10 @@ def test_the_service_grounds_a_study_with_its_report(settings, tools):
     services = make_services(settings, tools)
     study = sole_study_in((settings.archive_dir,))
 
-    job = services.job_id(study)
-    services.ground(job_of(study))
+    (job,) = services.intake.take_study(study)
+    services.ground(job)
 
-    assert services.job_id(study) == job
+    assert services.intake.take_study(study) == (job,)
     assert services.results.read(study, "evidence.json")
     assert all(check.probe() is None for check in services.checks)
 
@@ -89,8 +89,9 @@ def test_the_service_grounds_a_study_with_its_report(settings, tools):
 def test_links_in_the_results_lead_to_the_service(settings, tools):
     services = make_services(settings, tools)
     study = sole_study_in((settings.archive_dir,))
+    (job,) = services.intake.take_study(study)
 
-    services.ground(job_of(study))
+    services.ground(job)
 
     (document,) = (settings.data_dir / "fhir").glob("DocumentReference-*.json")
     (kept,) = services.results.reports(study)
@@ -100,14 +101,14 @@ def test_links_in_the_results_lead_to_the_service(settings, tools):
 def test_a_changed_report_is_another_job(settings, tools):
     services = make_services(settings, tools)
     study = sole_study_in((settings.archive_dir,))
-    before = services.job_id(study)
+    before = services.intake.take_study(study)
     report = settings.reports_dir / "report.json"
 
     report.write_text(
         report.read_text().replace('"status": "final"', '"status": "amended"').replace('"id": "', '"id": "x')
     )
 
-    assert services.job_id(study) != before
+    assert services.intake.take_study(study) != before
 
 
 def test_a_study_without_a_report_says_so(settings, tools):

@@ -19,18 +19,24 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from evidence import CARD, kept_of, make_evidence
+from memory import Site, image, report
 from plugin.queue import SqliteQueue
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app, serve
+from plugin.values import StudyRef
 
 folder = Path(sys.argv[1])
+queue = SqliteQueue(folder / "jobs.sqlite")
+site = Site(folder, queue=queue)
+site.archive.add(image(StudyRef("1.2.3")))
+site.reports.put(report(study_instance_uids=("1.2.3",)))
 results = ResultFolder(folder / "results")
 FILES = (ResultFile("evidence.html", b"<p>page</p>"),)
 services = Services(
-    queue=SqliteQueue(folder / "jobs.sqlite"),
+    queue=queue,
     results=results,
     ground=lambda job: results.write(job.study, kept_of(make_evidence()), FILES),
-    job_id=lambda study: study.study_instance_uid,
+    intake=site.intake,
     grounder=None,
     read_report=None,
     read_dicom=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +12,15 @@ import pytest
 from archives import Archive, run_archive
 from builders import STUDY, chest, part10
 from evidence import CARD
+from fhir_input import as_bytes, report
 
 from plugin.doctor import archive as archive_check
 from plugin.doctor import change_log, events
 from plugin.errors import InputError
 from plugin.flow import Tools
+from plugin.service import Services
 from plugin.settings import Settings
-from plugin.values import StudyRef
+from plugin.values import ReportRef, StudyRef
 from plugin.wiring import make_services
 
 # By dicomweb-client's file client.
@@ -35,8 +37,8 @@ class Grounder:
 
 
 @pytest.fixture
-def job_id(tmp_path: Path) -> Callable[[], str]:
-    """The id of the job that grounds the study in the folder as it stands."""
+def services(tmp_path: Path) -> Services:
+    """Over folders with one study and its report."""
     settings = Settings(
         data_dir=tmp_path / "data", archive_dir=tmp_path / "dicom", reports_dir=tmp_path / "reports", max_frontals=1
     )
@@ -49,28 +51,32 @@ def job_id(tmp_path: Path) -> Callable[[], str]:
         clock=lambda: datetime.now(UTC),
     )
     services = make_services(settings, tools)
-    return lambda: services.job_id(StudyRef(STUDY))
+    logical = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}}
+    (settings.reports_dir / "report.json").write_bytes(as_bytes(report(imagingStudy=[logical], subject=None)))
+    return services
 
 
-def test_a_late_image_is_another_job_and_our_own_results_are_not(job_id: Callable[[], str], tmp_path: Path) -> None:
-    folder = tmp_path / "dicom"
+def test_a_late_image_is_another_job_and_our_own_results_are_not(services: Services, tmp_path: Path) -> None:
+    folder, study = tmp_path / "dicom", StudyRef(STUDY)
     (folder / "a.dcm").write_bytes(part10(chest()))
-    before = job_id()
+    (before,) = services.intake.take_study(study)
     ours = chest(name="s", Modality="SEG", SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Manufacturer="Sightline")
     (folder / "s.dcm").write_bytes(part10(ours))
-    after_results = job_id()
+    (after_results,) = services.intake.take_study(study)
     (folder / "b.dcm").write_bytes(part10(chest(name="b")))
 
     assert after_results == before
-    assert job_id() != before
+    assert before.report == ReportRef("report", "3")
+    (after_images,) = services.intake.take_study(study)
+    assert after_images.job_id != before.job_id
 
 
-def test_a_study_without_radiographs_is_no_job(job_id: Callable[[], str], tmp_path: Path) -> None:
+def test_a_study_without_radiographs_is_no_job(services: Services, tmp_path: Path) -> None:
     scan = chest(Modality="CT", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
     (tmp_path / "dicom" / "a.dcm").write_bytes(part10(scan))
 
     with pytest.raises(InputError, match="no chest radiograph"):
-        job_id()
+        services.intake.take_study(StudyRef(STUDY))
 
 
 @pytest.fixture

@@ -6,16 +6,18 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from queues import MemoryQueue
+from memory import Site, image, report
 
 from plugin.commands.serve import admission
 from plugin.service import Services, SignedEvents, any_event, create_app, no_event
 from plugin.service.events import REPLAY_WINDOW_S
 from plugin.settings import Settings
+from plugin.values import StudyRef
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 SECRET = "a secret of the tests"
@@ -30,12 +32,15 @@ def signed(body: bytes = BODY, *, secret: str = SECRET, at_s: int = NOW_S, nonce
 
 
 @pytest.fixture
-def services() -> Services:
+def services(tmp_path: Path) -> Services:
+    site = Site(tmp_path)
+    site.archive.add(image(StudyRef(UID)))
+    site.reports.put(report(study_instance_uids=(UID,)))
     return Services(
-        queue=MemoryQueue(),
+        queue=site.queue,
         results=None,  # type: ignore[arg-type] - no test here reads results
         ground=lambda job: None,
-        job_id=lambda study: f"job-{study.study_instance_uid}",
+        intake=site.intake,
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]
         read_dicom=None,  # type: ignore[arg-type]
@@ -53,7 +58,7 @@ def test_a_signed_event_is_a_queued_job(client: TestClient) -> None:
     answer = client.post("/events", content=BODY, headers=signed())
 
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
-    assert answer.headers["location"] == f"/jobs/job-{UID}"
+    assert answer.headers["location"] == f"/jobs/{answer.json()['job_id']}"
 
 
 @pytest.mark.parametrize(

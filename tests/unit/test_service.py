@@ -22,6 +22,7 @@ import pytest
 from evidence import CARD, CREATED, kept_of, make_evidence, make_radiograph
 from fastapi.testclient import TestClient
 from lxml import html
+from memory import Site, image, report
 from PIL import Image
 from queues import MemoryQueue
 
@@ -104,22 +105,27 @@ class Works:
     services: Services
     grounder: SquareGrounder
     grounded: list[Job]
+    site: Site
 
 
 @pytest.fixture
 def works(tmp_path: Path) -> Works:
     grounded: list[Job] = []
     grounder = SquareGrounder()
+    site = Site(tmp_path / "data")
+    for uid in (UID, "1.1", "1.2", "1.3"):
+        site.archive.add(image(StudyRef(uid)))
+        site.reports.put(report(f"report-{uid}", study_instance_uids=(uid,)))
     services = Services(
-        queue=MemoryQueue(),
-        results=ResultFolder(tmp_path),
+        queue=site.queue,
+        results=ResultFolder(tmp_path / "results"),
         ground=grounded.append,
-        job_id=lambda study: f"job-{study.study_instance_uid}",
+        intake=site.intake,
         grounder=grounder,
         read_report=read_report,
         read_dicom=read_dicom,
     )
-    return Works(services, grounder, grounded)
+    return Works(services, grounder, grounded, site)
 
 
 @contextmanager
@@ -156,18 +162,21 @@ GRADIENT = np.tile(np.arange(100, dtype=np.uint8), (80, 1))
 
 
 class TestStudies:
-    def test_a_study_submitted_is_a_queued_job(self, client: TestClient) -> None:
+    def test_a_study_submitted_is_a_queued_job(self, client: TestClient, works: Works) -> None:
         answer = client.post("/studies", json={"study_instance_uid": UID})
 
         assert answer.status_code == 202
-        assert answer.headers["location"] == f"/jobs/job-{UID}"
+        (job,) = works.services.queue.list()
+        assert (job.study, job.report) == (STUDY, ReportRef(f"report-{UID}", "1"))
+        assert answer.headers["location"] == f"/jobs/{job.job_id}"
         assert answer.json() == {
-            "job_id": f"job-{UID}",
+            "job_id": job.job_id,
             "study_instance_uid": UID,
             "state": "queued",
             "attempts": 0,
             "updated": "2026-03-01T00:00:00Z",
             "error": None,
+            "detail": None,
             "page": f"/studies/{UID}/page",
             "evidence": f"/studies/{UID}/evidence",
         }
@@ -187,6 +196,17 @@ class TestStudies:
 
         assert is_problem(answer, 422)
         assert SECRET not in answer.text
+
+    def test_a_study_without_a_report_is_taken_and_waits_without_a_job(self, client: TestClient, works: Works) -> None:
+        works.site.reports.reports.clear()
+
+        answer = client.post("/studies", json={"study_instance_uid": UID})
+
+        body = answer.json()
+        assert (answer.status_code, body["state"], body["job_id"]) == (202, "waiting", None)
+        assert "No report" in body["detail"]
+        assert "location" not in answer.headers
+        assert client.get("/jobs").json() == []
 
     def test_what_is_no_json_is_refused(self, client: TestClient) -> None:
         answer = client.post("/studies", content=b"{", headers={"content-type": "application/json"})
@@ -263,11 +283,10 @@ class TestStudies:
 
     def test_the_list_links_what_is_done_and_tells_what_failed(self, client: TestClient, works: Works) -> None:
         queue = works.services.queue
-        for uid in ("1.1", "1.2", "1.3"):
-            client.post("/studies", json={"study_instance_uid": uid})
+        asked = [client.post("/studies", json={"study_instance_uid": uid}).json() for uid in ("1.1", "1.2", "1.3")]
         queue.take(), queue.take()
-        queue.finish("job-1.1")
-        queue.fail("job-1.2", "The study has no <frontal> image.", retryable=False)
+        queue.finish(asked[0]["job_id"])
+        queue.fail(asked[1]["job_id"], "The study has no <frontal> image.", retryable=False)
         works.services.results.write(StudyRef("1.9"), kept_of(make_evidence()), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
 
         page = html.document_fromstring(client.get("/").text)
@@ -386,20 +405,18 @@ class TestErrors:
         assert SECRET not in answer.text + caplog.text
 
     def test_a_defect_that_we_know_of_is_logged_too(self, works: Works, caplog: pytest.LogCaptureFixture) -> None:
-        def refuse(_: StudyRef) -> str:
-            raise ConformanceError("an id was not valid")
+        works.site.archive.failure = ConformanceError("an id was not valid")
 
-        with client_of(replace(works.services, job_id=refuse)) as client:
+        with client_of(works.services) as client:
             answer = client.post("/studies", json={"study_instance_uid": UID})
 
         assert is_problem(answer, 500, "report it")
         assert "ConformanceError" in caplog.text
 
     def test_what_may_pass_is_worth_another_try(self, works: Works) -> None:
-        def away(_: StudyRef) -> str:
-            raise TransientError("The report store does not answer.")
+        works.site.reports.failure = TransientError("The report store does not answer.")
 
-        with client_of(replace(works.services, job_id=away)) as client:
+        with client_of(works.services) as client:
             answer = client.post("/studies", json={"study_instance_uid": UID})
 
         assert is_problem(answer, 503, "does not answer")
@@ -568,7 +585,8 @@ class TestWorker:
             assert done.wait(5)
 
         assert [job.study for job in works.grounded] == [STUDY]
-        assert works.services.queue.get(f"job-{UID}").state is JobState.DONE  # type: ignore[union-attr]
+        (job,) = works.services.queue.list()
+        assert job.state is JobState.DONE
 
     def test_a_queue_that_is_away_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
         tried = threading.Event()

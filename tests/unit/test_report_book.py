@@ -1,0 +1,163 @@
+"""The book of reports: written whole or not at all, and small."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from plugin.errors import TransientError
+from plugin.ports import Decided, Entry, Outcome, ReportBook
+from plugin.reports.book import SqliteReportBook
+from plugin.values import ReportRef, StudyRef
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+ENTRY = Entry(
+    "r",
+    "1",
+    Outcome.REVIEW,
+    "two studies",
+    NOW,
+    NOW,
+    due=NOW + timedelta(minutes=5),
+    tries=2,
+    withdrawals=1,
+    joined=(StudyRef("1.2"),),
+    candidates=(StudyRef("1.3"), StudyRef("1.4")),
+    jobs=("a", "b"),
+    keys=("1.2", "hash"),
+    decision=Decided((StudyRef("1.3"),), (StudyRef("1.3"), StudyRef("1.4")), "Dr. A", "why", NOW),
+)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> ReportBook:
+    return SqliteReportBook(tmp_path / "data" / "reports.sqlite")
+
+
+def test_an_entry_is_read_as_it_was_written(book: ReportBook) -> None:
+    assert book.entry("r") is None
+    assert book.settle(ENTRY, after=None)
+
+    assert book.entry("r") == ENTRY
+
+
+def test_who_writes_over_what_they_did_not_read_writes_nothing(book: ReportBook) -> None:
+    assert book.settle(ENTRY, after=None)
+    assert not book.settle(replace(ENTRY, reason="another"), after=None)
+    assert book.settle(replace(ENTRY, reason="second"), after=0)
+    assert not book.settle(replace(ENTRY, reason="third"), after=0)
+
+    assert book.entry("r") == replace(ENTRY, reason="second", revision=1)
+
+
+def test_a_report_is_found_by_whatever_brings_it_up(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+    book.settle(replace(ENTRY, report_id="s", keys=("hash", "hash")), after=None)
+
+    assert book.about(("1.2", "hash", "unknown")) == ("r", "s")
+    book.settle(replace(ENTRY, keys=("1.9",)), after=0)
+    assert book.about(("1.2",)) == ()
+
+
+def test_what_is_due_comes_the_longest_waiting_first(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+    book.settle(replace(ENTRY, report_id="s"), after=None)
+    book.settle(replace(ENTRY, report_id="never", due=None), after=None)
+    book.postpone("s", NOW, tries=3)
+
+    assert book.due(NOW) == ("s",)
+    assert book.due(NOW + timedelta(hours=1)) == ("s", "r")
+    assert book.due(NOW + timedelta(hours=1), limit=1) == ("s",)
+    assert book.entry("s") == replace(ENTRY, report_id="s", due=NOW, tries=3)
+
+
+def test_lists_and_counts(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+    book.settle(replace(ENTRY, report_id="older", since=NOW - timedelta(days=1)), after=None)
+    book.settle(replace(ENTRY, report_id="w", outcome=Outcome.WITHDRAWN), after=None)
+
+    assert [each.report_id for each in book.listed(Outcome.REVIEW)] == ["older", "r"]
+    assert book.counts()[Outcome.REVIEW] == 2
+    assert book.counts()[Outcome.WAITING] == 0
+    assert book.known() == 2
+
+
+def test_news_are_what_is_not_known_in_this_version(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+    shown = (ReportRef("r", "1"), ReportRef("r", "2"), ReportRef("s", "1"), ReportRef("s", "1"))
+
+    assert book.news(shown) == (ReportRef("r", "2"), ReportRef("s", "1"))
+    assert book.news(()) == ()
+
+
+def test_what_a_sweep_did_not_show_is_told(book: ReportBook) -> None:
+    for name in "abc":
+        book.settle(replace(ENTRY, report_id=name), after=None)
+    book.settle(replace(ENTRY, report_id="w", outcome=Outcome.WITHDRAWN), after=None)
+    book.news((ReportRef("b", "1"),), sweep=7)
+
+    assert book.unseen(7) == ("a", "c")
+    assert book.unseen(7, after="a") == ("c",)
+    assert book.unseen(8) == ("a", "b", "c")
+
+
+def test_what_is_remembered_is_known_and_what_was_known_stays(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+
+    book.remember((ReportRef("r", "2"), ReportRef("s", "1")), "it was there before", now=NOW, sweep=7)
+
+    assert book.entry("r") == ENTRY
+    assert book.entry("s") == Entry("s", "1", Outcome.IGNORED, "it was there before", NOW, NOW)
+    assert book.unseen(7) == ()
+
+
+def test_each_feed_has_its_cursor(book: ReportBook) -> None:
+    assert book.cursor("one") is None
+    book.save_cursor("one", "")
+    book.save_cursor("two", "x")
+    book.save_cursor("two", "y")
+    book.save_sweep("one", NOW)
+
+    assert (book.cursor("one"), book.cursor("two")) == ("", "y")
+    assert (book.swept("one"), book.swept("two"), book.swept("three")) == (NOW, None, None)
+
+
+def test_old_withdrawals_are_forgotten_and_nothing_else(book: ReportBook) -> None:
+    gone = replace(ENTRY, outcome=Outcome.WITHDRAWN, updated=NOW - timedelta(days=91), keys=("k",))
+    book.settle(replace(gone, report_id="old"), after=None)
+    book.settle(replace(gone, report_id="young", updated=NOW), after=None)
+    book.settle(replace(gone, report_id="ignored", outcome=Outcome.IGNORED), after=None)
+
+    assert book.forget(NOW - timedelta(days=90)) == 1
+    assert book.about(("k",)) == ("ignored", "young")
+
+
+def test_a_book_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(TransientError, match="book of reports"):
+        SqliteReportBook(tmp_path / "file" / "reports.sqlite")
+
+
+def test_a_hundred_thousand_reports_take_no_memory_and_are_found_at_once(book: ReportBook, tmp_path: Path) -> None:
+    for begin in range(0, 100_000, 5000):
+        if begin == 90_000:
+            tracemalloc.start()
+        refs = [ReportRef(f"report-{number}", "1") for number in range(begin, begin + 5000)]
+        book.remember(refs, "before", now=NOW, sweep=1)
+        assert book.news(refs[:100], sweep=1) == ()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    begin_s = time.perf_counter()
+
+    assert book.unseen(1) == ()
+    assert book.entry("report-77777") is not None
+    assert book.due(NOW) == ()
+    assert time.perf_counter() - begin_s < 1
+    assert peak_bytes < 10_000_000
+    assert sum(path.stat().st_size for path in (tmp_path / "data").iterdir()) < 60_000_000
