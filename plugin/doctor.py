@@ -48,6 +48,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if settings.orthanc_url is not None:
         yield change_log(settings)
     yield reports(settings)
+    if settings.mllp_port is not None:
+        yield mllp(settings)
     if settings.fhir_key_file is not None:
         yield fhir_keys(settings)
     if settings.fhir_url is not None and settings.fhir_client_id is not None:
@@ -205,14 +207,28 @@ def _answer(what: str, status: int, prefix: str) -> Finding:
     return Finding(what, "answers")
 
 
+def mllp(settings: Settings) -> Finding:
+    """HL7 v2 results: the port is free, somebody looks where they are kept, and the folder takes files."""
+    if settings.fhir_url is not None:
+        return Finding("HL7 v2", "reports are looked for at the FHIR server", "unset SIGHTLINE_MLLP_PORT or _FHIR_URL")
+    kept = writable(settings.reports_dir)
+    if not kept.ok:
+        return Finding("HL7 v2", kept.detail, "change its owner, or set SIGHTLINE_REPORTS_DIR to another")
+    return _free("HL7 v2", settings.mllp_host, settings.mllp_port or 0, "SIGHTLINE_MLLP_PORT")
+
+
 def port(settings: Settings) -> Finding:
     """The service's port is free."""
-    where = f"{settings.host}:{settings.port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return _free("port", settings.host, settings.port, "SIGHTLINE_PORT")
+
+
+def _free(what: str, host: str, number: int, variable: str) -> Finding:
+    where = f"{host}:{number}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, number))
         except OSError as error:
-            return Finding("port", f"{where} cannot be used ({error.strerror})", "stop its user, or set SIGHTLINE_PORT")
-    return Finding("port", where)
+            return Finding(what, f"{where} cannot be used ({error.strerror})", f"stop its user, or set {variable}")
+    return Finding(what, where)

@@ -8,6 +8,7 @@ paragraph for each; a test holds the two together.
 from __future__ import annotations
 
 import base64
+import codecs
 import ipaddress
 import json
 import re
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     )
     reports_wait_days: float = Field(default=30, gt=0, description="Days that a report waits for its images.")
     reports_whole_order: bool = Field(default=False, description="Whether a report is about all studies of its order.")
+    mllp_port: int | None = Field(default=None, ge=0, le=65535, description="Port for HL7 v2 results; unset: none.")
+    mllp_host: str = Field(default="127.0.0.1", description="Address that HL7 v2 results are received on.")
+    mllp_senders: str = Field(default="", description="Who may send them: addresses or networks; empty: anybody.")
+    hl7_charset: str = Field(default="windows-1252", description="Of HL7 v2 text that tells none and is not UTF-8.")
+    hl7_accession: str = Field(default="OBR-3,OBR-18", description="HL7 v2 fields that hold the accession number.")
     model_dir: str | None = Field(
         default=None, description="Folder with weights and manifest, or its address; unset: the shipped ones."
     )
@@ -153,6 +159,28 @@ class Settings(BaseSettings):
         if secret is not None and len(secret.get_secret_value()) < 16:
             raise ValueError("must have at least 16 characters")
         return secret
+
+    @field_validator("mllp_senders")
+    @classmethod
+    def _networks(cls, senders: str) -> str:
+        for sender in filter(None, map(str.strip, senders.split(","))):
+            ipaddress.ip_network(sender, strict=False)
+        return senders
+
+    @field_validator("hl7_charset")
+    @classmethod
+    def _a_codec(cls, name: str) -> str:
+        try:
+            return codecs.lookup(name).name
+        except LookupError:
+            raise ValueError("must be a character set that Python knows") from None
+
+    @field_validator("hl7_accession")
+    @classmethod
+    def _accession_fields(cls, names: str) -> str:
+        if not re.fullmatch(r"(?:OBR-(?:2|3|18|19|20)|ORC-[23])(?:,(?:OBR-(?:2|3|18|19|20)|ORC-[23]))*", names):
+            raise ValueError("must be some of OBR-2, OBR-3, OBR-18, OBR-19, OBR-20, ORC-2, ORC-3, with commas between")
+        return names
 
     @field_validator("archive_header")
     @classmethod

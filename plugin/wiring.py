@@ -29,6 +29,7 @@ from plugin.watch import Watch, WatchBook
 if TYPE_CHECKING:
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
+    from plugin.hl7v2.mllp import MllpListener
 
 
 def make_grounder(settings: Settings) -> Grounder:
@@ -212,6 +213,35 @@ def make_fhir(settings: Settings) -> FhirService:
     shelf = ResultShelf(ResultFolder(settings.data_dir / "results"))
     reports = MultimediaReports(shelf, (settings.fhir_url or "").rstrip("/"))
     return FhirService(reports, settings.public_url)
+
+
+def make_mllp(settings: Settings) -> MllpListener | None:
+    """What receives HL7 v2 results, into the folder of reports; None: nothing does.
+
+    Raises
+    ------
+    InputError
+        If the reports are on a FHIR server, so that nobody would look into that folder.
+    """
+    if settings.mllp_port is None:
+        return None
+    if settings.fhir_url is not None:
+        raise InputError("SIGHTLINE_MLLP_PORT is for sites without a FHIR server: unset it, or SIGHTLINE_FHIR_URL")
+    from ipaddress import ip_network
+
+    from plugin.hl7v2.inbox import Inbox
+    from plugin.hl7v2.mllp import MllpListener
+    from plugin.hl7v2.receiver import Receiver
+
+    receiver = Receiver(
+        Inbox(settings.reports_dir / "hl7"),
+        otherwise=settings.hl7_charset,
+        accession_fields=tuple(settings.hl7_accession.split(",")),
+    )
+    senders = tuple(ip_network(each.strip(), strict=False) for each in settings.mllp_senders.split(",") if each.strip())
+    return MllpListener(
+        settings.mllp_host, settings.mllp_port, answer=receiver, refuse=receiver.refused, senders=senders
+    )
 
 
 def make_queue(settings: Settings) -> JobQueue:

@@ -9,7 +9,7 @@ from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
 from plugin.service.events import Admission, SignedEvents, any_event, no_event
 from plugin.settings import Settings, load_settings
-from plugin.wiring import make_fhir, make_fhir_keys, make_services, make_tools, make_viewer, make_watch
+from plugin.wiring import make_fhir, make_fhir_keys, make_mllp, make_services, make_tools, make_viewer, make_watch
 
 
 def run(*, work: bool = True) -> int:
@@ -22,6 +22,9 @@ def run(*, work: bool = True) -> int:
 
 def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
+    mllp = make_mllp(settings)
+    if mllp is not None:
+        mllp.take_port()  # before anything runs, so that a wrong setting is told at once
     app = create_app(
         make_services(settings, tools),
         allowed_hosts=(*LOOPBACK, *settings.host_names),
@@ -31,6 +34,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         watch=make_watch(settings),
         public_keys=keys.public if (keys := make_fhir_keys(settings)) else None,
         fhir=make_fhir(settings),
+        beside=(mllp,) if mllp is not None else (),
     )
     console = Console()
     listen(

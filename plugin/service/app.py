@@ -17,7 +17,7 @@ from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
-from plugin.service.parts import Services
+from plugin.service.parts import Part, Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
 from plugin.service.studies import studies_router, submission, taking
@@ -42,6 +42,7 @@ def create_app(
     watch: Watch | None = None,
     public_keys: Callable[[], Mapping[str, Any]] | None = None,
     fhir: FhirService | None = None,
+    beside: tuple[Part, ...] = (),
 ) -> FastAPI:
     """The service over *services*.
 
@@ -56,10 +57,11 @@ def create_app(
     watch : when given, the archive is looked at for new studies.
     public_keys : when given, the JWK Set to publish.
     fhir : when given, multimedia reports are served to FHIR clients.
+    beside : what else runs while the service does.
     """
     worker = Worker(services.queue, services.ground)
     taken = taking(services, wake=worker.wake)
-    parts = (*((worker,) if work else ()), *((Watcher(watch, taken),) if watch else ()))
+    parts: tuple[Part, ...] = (*((worker,) if work else ()), *((Watcher(watch, taken),) if watch else ()), *beside)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

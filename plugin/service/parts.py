@@ -56,6 +56,16 @@ class Services:
     checks: tuple[Check, ...] = ()
 
 
+class Part(Protocol):
+    """Something that runs beside the routes, while the service does."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, and return when it has."""
+
+
 def study_of(study_instance_uid: str) -> StudyRef:
     """The study of a request.
 
