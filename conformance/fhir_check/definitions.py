@@ -51,7 +51,8 @@ class Definitions:
     def pattern(self, primitive: str) -> re.Pattern[str] | None:
         """The regular expression of a primitive type."""
         text = self.elements(primitive).get(f"{primitive}.value", {}).get("pattern")
-        return re.compile(text) if text else None
+        # XML Schema's \s is four ASCII characters: a no-break space is none of them.
+        return re.compile(text, re.ASCII) if text else None
 
     @cache  # noqa: B019
     def codes(self, value_set: str) -> frozenset[tuple[str, str]] | None:

@@ -77,6 +77,14 @@ def test_only_what_others_own_is_referred_to_outside_the_bundle():
     assert outside == {"DiagnosticReport", "Patient", "ServiceRequest", "ImagingStudy"}
 
 
+def test_the_checker_accepts_every_space_that_a_string_may_hold(checker):
+    bundle = json.loads(written("one phrase of a kind"))
+    spaces = "5\u00a0mm\u2009\u2028\u3000\t\r\n"
+    first(bundle, "Observation")["valueCodeableConcept"]["text"] = spaces
+
+    assert checker.written(bundle) == []
+
+
 def test_the_checker_accepts_input_of_other_resource_types(checker):
     assert checker.check(input_bundle()) == []
 
