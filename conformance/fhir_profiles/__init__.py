@@ -1,6 +1,6 @@
 """The profiles of what Sightline writes, as StructureDefinitions: the rules in one place, the files made from them.
 
-    PYTHONPATH=conformance python -m fhir_profiles     # writes conformance/fhir/profiles
+    PYTHONPATH=.:conformance python -m fhir_profiles     # writes conformance/fhir/profiles and their index
 
 Written in Python, not in FHIR Shorthand: its compiler wants Node and the core packages from a registry and makes no
 snapshots either. Differentials only: tools that need a snapshot (HAPI, the IG publisher) make it themselves, and
@@ -18,6 +18,7 @@ from fhir_profiles.codes import CODE_SYSTEM, VALUE_SETS
 from fhir_profiles.definition import Json
 
 FOLDER = Path(__file__).parents[1] / "fhir" / "profiles"
+INDEX = FOLDER.with_name("README.md")
 
 
 def artefacts() -> dict[str, Json]:

@@ -7,7 +7,8 @@ import servers
 from fhir_check import checker
 from fhir_check.definitions import FOLDER as DEFINITIONS
 from fhir_check.trim import lines, trimmed
-from fhir_profiles import FOLDER, artefacts, as_text
+from fhir_profiles import FOLDER, INDEX, artefacts, as_text
+from fhir_profiles.index import index
 
 
 def release_of(resource):
@@ -18,6 +19,7 @@ def test_the_profiles_are_the_ones_that_the_program_makes():
     made = {name: as_text(resource) for name, resource in artefacts().items()}
 
     assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")} == made
+    assert INDEX.read_text(encoding="utf-8") == index(artefacts().values())
 
 
 @pytest.mark.parametrize("name", artefacts())
