@@ -18,13 +18,21 @@ from plugin.dicom.seg import segmentation_uid, segmentations
 from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
 from plugin.errors import InputError, WithdrawnError
-from plugin.fhir.multimedia import Organization, multimedia_json
+from plugin.fhir.multimedia import Organization, multimedia_id, multimedia_json, store_bundle
 from plugin.fhir.writing import bundle_of
 from plugin.matching import Match, MatchedBy, match, report_about
 from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
 from plugin.page.evidence import evidence_json, evidence_page
 from plugin.pipeline import ground_report
-from plugin.ports import Grounder, ImageArchive, ReportReader, ReportStore, StoredResult, StudyIdentity
+from plugin.ports import (
+    Grounder,
+    ImageArchive,
+    ReportReader,
+    ReportRepository,
+    ReportStore,
+    StoredResult,
+    StudyIdentity,
+)
 from plugin.results import ResultFile, ResultFolder, kept_report
 from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, ReportRef, StudyRef
 from plugin.versions import of_report, phrases_before, rejected, reports_before, series_before, standing, superseded
@@ -91,12 +99,21 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Publication:
+    """Where multimedia reports are stored for others, and the address *base* of this service that they link to."""
+
+    repository: ReportRepository
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
 class Edges:
-    """Where a study comes from and its results go to."""
+    """Where a study comes from and its results go to; multimedia reports only when there is a *publication*."""
 
     archive: ImageArchive
     reports: ReportStore
     results: ResultFolder
+    publication: Publication | None = None
 
 
 PageUrl = Callable[[StudyRef, str], str]
@@ -184,17 +201,33 @@ def _write(
         replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
     )
     kept = kept_report(evidence.report, created=evidence.provenance.created)
-    return evidence, edges.results.write(study, kept, outputs.files)
+    paths = edges.results.write(study, kept, outputs.files)
+    _publish(evidence, edges.publication, tools=tools)  # its links lead to the page
+    return evidence, paths
 
 
 def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:
     """See :func:`withdraw`. The page goes first: it is what people see, and nothing outside can hold it up."""
     edges.results.withdraw(study, report_id)
+    if edges.publication is not None:
+        edges.publication.repository.retract(multimedia_id(study.study_instance_uid, report_id))
     try:
         stored = of_report(edges.archive.results(study), report_id)
     except InputError:  # the study itself is gone
         stored = ()
     reject(standing(stored), Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=tools.clock())
+
+
+def _publish(evidence: Evidence, publication: Publication | None, *, tools: Tools) -> None:
+    """Store the multimedia report (IHE IMR, RAD-141); one that cannot be one takes back what was stored before."""
+    if publication is None:
+        return
+    repository = publication.repository
+    bundle = store_bundle(evidence, base=publication.base, organization=tools.organization, r5=repository.r5)
+    if bundle is not None:
+        repository.publish(bundle)
+    else:
+        repository.retract(multimedia_id(evidence.study.study_instance_uid, evidence.report.ref.report_id))
 
 
 def _newest(reports: ReportStore, identity: StudyIdentity) -> ReportRef:

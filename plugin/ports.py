@@ -273,6 +273,34 @@ class ReportFeed(Protocol):
         """
 
 
+class ReportRepository(Protocol):
+    """Where multimedia reports are stored (IHE RAD IMR, RAD-141): a folder, or any FHIR server."""
+
+    @property
+    def r5(self) -> bool:
+        """Whether reports are wanted as FHIR R5."""
+
+    def publish(self, bundle: str) -> None:
+        """Store the report of a RAD-141 Bundle (JSON), once; earlier versions of it are withdrawn.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        ConformanceError
+            If the server refuses the report.
+        """
+
+    def retract(self, key: str) -> None:
+        """Withdraw every version of a report; *key* is the first of its identifiers. One that is not there is none.
+
+        Raises
+        ------
+        TransientError
+            If the server does not answer.
+        """
+
+
 class Outcome(StrEnum):
     """What became of a report that was noticed."""
 

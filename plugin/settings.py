@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     fhir_certificate_file: Path | None = Field(default=None, description="Our certificate for the FHIR server.")
     fhir_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     report_categories: str = Field(default="", description="Categories of reports to look for there; empty: any.")
+    write_imr: bool = Field(default=False, description="Also store multimedia reports at the FHIR server (IHE IMR).")
     organization: str | None = Field(default=None, description="Name of the institution that answers for reports.")
     organization_identifier: str | None = Field(default=None, description="Its identifier, system|value.")
     reports_dir: Path = Field(
@@ -215,6 +216,12 @@ class Settings(BaseSettings):
             self.archive_client_id is None or self.archive_client_secret is None
         ):
             raise ValueError("SIGHTLINE_ARCHIVE_TOKEN_URL needs SIGHTLINE_ARCHIVE_CLIENT_ID and _CLIENT_SECRET")
+        return self
+
+    @model_validator(mode="after")
+    def _links_and_organization(self) -> Settings:
+        if self.write_imr and (self.public_url is None or self.organization is None):
+            raise ValueError("SIGHTLINE_WRITE_IMR needs SIGHTLINE_PUBLIC_URL and SIGHTLINE_ORGANIZATION")
         return self
 
     @classmethod

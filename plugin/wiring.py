@@ -12,7 +12,7 @@ from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.fhir.multimedia import Organization
-from plugin.flow import Edges, PageUrl, Tools, process, withdraw
+from plugin.flow import Edges, PageUrl, Publication, Tools, process, withdraw
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.intake import Intake
@@ -119,7 +119,20 @@ def organization_of(settings: Settings) -> Organization | None:
 
 def make_edges(settings: Settings) -> Edges:
     """Archive, report store and results of the settings."""
-    return Edges(make_archive(settings), make_reports(settings), ResultFolder(settings.data_dir / "results"))
+    results = ResultFolder(settings.data_dir / "results")
+    return Edges(make_archive(settings), make_reports(settings), results, make_publication(settings))
+
+
+def make_publication(settings: Settings) -> Publication | None:
+    """Where multimedia reports are stored, when the settings want that; None: only our own endpoint has them."""
+    from plugin.reports.repository import FhirReportRepository, FolderReportRepository
+
+    if not settings.write_imr or settings.public_url is None:
+        return None
+    base = settings.public_url.rstrip("/")
+    if settings.fhir_url is None:
+        return Publication(FolderReportRepository(settings.data_dir / "fhir"), base)
+    return Publication(FhirReportRepository(make_fhir_client(settings, settings.fhir_url)), base)
 
 
 def make_archive(settings: Settings) -> ImageArchive:
@@ -212,7 +225,7 @@ def make_fhir(settings: Settings) -> FhirService:
     """Our own FHIR endpoint over the results."""
     shelf = ResultShelf(ResultFolder(settings.data_dir / "results"))
     reports = MultimediaReports(shelf, (settings.fhir_url or "").rstrip("/"))
-    return FhirService(reports, settings.public_url)
+    return FhirService(reports, settings.public_url, creates=settings.write_imr)
 
 
 def make_mllp(settings: Settings) -> MllpListener | None:

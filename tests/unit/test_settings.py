@@ -128,6 +128,18 @@ def test_ways_to_the_archive_that_cannot_be_are_refused(monkeypatch, settings, w
     assert "secret-value" not in str(refused.value)
 
 
+@pytest.mark.parametrize("missing", ["public_url", "organization"])
+def test_multimedia_reports_are_stored_only_with_links_and_an_organization(monkeypatch, missing):
+    needed = {"write_imr": "true", "public_url": "https://sightline.example", "organization": "St. Elsewhere"}
+    for name, value in needed.items():
+        monkeypatch.setenv(f"SIGHTLINE_{name.upper()}", value)
+    assert load_settings().write_imr
+
+    monkeypatch.delenv(f"SIGHTLINE_{missing.upper()}")
+    with pytest.raises(InputError, match="SIGHTLINE_WRITE_IMR needs"):
+        load_settings()
+
+
 def test_the_settings_of_oauth_reach_the_endpoint():
     settings = Settings(
         archive_token_url="http://tokens", archive_client_id="a", archive_client_secret="secret-value", timeout_s=7
