@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo stack stack-down test check format arch train picture eval-nlp clean
+.PHONY: help demo stack stack-down test check format arch train picture eval-nlp fhir clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
@@ -70,6 +70,10 @@ test: $(VENV)/dev
 
 train: $(VENV)/run  # the shipped weights again
 	$(BIN)/sightline train model/recipes/shipped.toml
+
+fhir: $(VENV)/dev  # profiles and examples anew, after a change to what is written as FHIR
+	PYTHONPATH=.:conformance $(BIN)/python -m fhir_profiles
+	PYTHONPATH=.:conformance:tests $(BIN)/python -m fhir_examples
 
 picture: $(VENV)/dev  # the README's picture; needs Chromium
 	@$(BIN)/sightline demo --out $(OUT)

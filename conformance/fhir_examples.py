@@ -1,6 +1,6 @@
 """The examples of ``conformance/fhir/examples``, made from the synthetic evidence of the tests.
 
-    PYTHONPATH=.:conformance:tests python -m fhir_examples     # writes them anew
+    make fhir     # writes them anew
 
 SEG and SR are stand-ins here: their bytes, and with them size and hash, change with the libraries that write them.
 """

@@ -11,7 +11,7 @@ In a test::
 
 Every fault is a line "path: what", with the profile and the clause that ask for it. As a program::
 
-    PYTHONPATH=conformance python -m fhir_check [--written] [--r5] FILE ...
+    PYTHONPATH=conformance python -m fhir_check [--written | --imr [--page PAGE]] [--r5] FILE ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The profiles of what Sightline writes, as StructureDefinitions: the rules in one place, the files made from them.
 
-    PYTHONPATH=.:conformance python -m fhir_profiles     # writes conformance/fhir/profiles and their index
+    make fhir     # writes conformance/fhir/profiles and their index
 
 Written in Python, not in FHIR Shorthand: its compiler wants Node and the core packages from a registry and makes no
 snapshots either. Differentials only: tools that need a snapshot (HAPI, the IG publisher) make it themselves, and

@@ -8,7 +8,7 @@ from fhir_profiles.definition import Json
 
 HEAD = """# FHIR profiles of what Sightline writes
 
-Made by `PYTHONPATH=.:conformance python -m fhir_profiles`; do not edit. What is read, matched and written is told in
+Made by `make fhir`; do not edit. What is read, matched and written is told in
 [fhir.md](../fhir.md), IHE's profiles in [ihe.md](../ihe.md). Load the files into any FHIR validator, or use the checker
 here:
 
@@ -16,7 +16,7 @@ here:
 
 The addresses are OIDs, since the project owns no domain. Sightline does not write them into `meta.profile`: servers
 that hold resources to every profile they claim would refuse those they do not know. [examples/](examples) has each
-resource, made from synthetic evidence by `PYTHONPATH=.:conformance:tests python -m fhir_examples`.
+resource, made from synthetic evidence.
 """
 TAIL = """
 ## Extensions

@@ -42,24 +42,39 @@ def test_every_profile_has_an_example(profile):
     assert any(checker(profile.release).conforms(resource, profile) == [] for resource in found)
 
 
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fhir_check", *map(str, arguments)],
+        env={"PYTHONPATH": str(servers.ROOT / "conformance")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_the_program_tells_good_files_from_bad_ones(tmp_path):
-    good, bad = FOLDER / "Bundle-no-phrase.json", tmp_path / "bad.json"
+    good, bad, other = FOLDER / "Bundle-no-phrase.json", tmp_path / "bad.json", tmp_path / "none.json"
     bundle = json.loads(good.read_text(encoding="utf-8"))
     bundle["entry"][0]["resource"]["manufacturer"] = "Acme"
     bad.write_text(json.dumps(bundle))
-    other = tmp_path / "none.json"
     other.write_text("[]")
 
-    answers = [
-        subprocess.run(
-            [sys.executable, "-m", "fhir_check", "--written", *map(str, files)],
-            env={"PYTHONPATH": str(servers.ROOT / "conformance")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for files in ((good,), (good, bad), (other,))
-    ]
+    answers = [run("--written", *files) for files in ((good,), (good, bad), (other,))]
 
     assert [answer.returncode for answer in answers] == [0, 1, 2]
     assert "bad.json: 1 errors\n  Bundle.entry[0]:device.resource.manufacturer: not the fixed" in answers[1].stdout
+
+
+def test_the_program_holds_a_multimedia_report_to_imr(tmp_path):
+    example = examples()["DiagnosticReport-multimedia.json"]
+    page = tmp_path / "page.html"
+    page.write_bytes(example.pages[0][1])
+    for number, selection in enumerate(example.selections):
+        (tmp_path / f"{number}.json").write_text(as_text(selection), encoding="utf-8")
+    report, first, *others = FOLDER / "DiagnosticReport-multimedia.json", *sorted(tmp_path.glob("*.json"))
+
+    whole = run("--imr", "--page", page, report, first, *others)
+    without_a_region = run("--imr", "--page", page, report, *others)
+
+    assert (whole.returncode, without_a_region.returncode) == (0, 1)
+    assert "0 such ImagingSelections, exactly one is needed" in without_a_region.stdout
