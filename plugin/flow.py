@@ -17,7 +17,9 @@ from plugin.dicom.secondary import heatmaps, pictures
 from plugin.dicom.seg import segmentation_uid, segmentations
 from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
-from plugin.errors import InputError, WithdrawnError
+from plugin.errors import InputError, MissingError, TransientError, WithdrawnError
+from plugin.fhir.capability import Release
+from plugin.fhir.life import names_of, selections_among, settled, withdrawal
 from plugin.fhir.multimedia import Organization, multimedia_id, multimedia_json, store_bundle
 from plugin.fhir.writing import bundle_of
 from plugin.matching import Match, MatchedBy, match, report_about
@@ -34,8 +36,27 @@ from plugin.ports import (
     StudyIdentity,
 )
 from plugin.results import ResultFile, ResultFolder, kept_report
-from plugin.values import Evidence, ImageDescription, ImageRef, Radiograph, Report, ReportRef, StudyRef
-from plugin.versions import of_report, phrases_before, rejected, reports_before, series_before, standing, superseded
+from plugin.values import (
+    Evidence,
+    ImageDescription,
+    ImageRef,
+    Provenance,
+    Radiograph,
+    Report,
+    ReportDescription,
+    ReportRef,
+    StudyRef,
+)
+from plugin.versions import (
+    of_report,
+    phrases_before,
+    phrases_ever,
+    rejected,
+    reports_before,
+    series_before,
+    standing,
+    superseded,
+)
 from plugin.views import choose_images
 
 
@@ -61,6 +82,17 @@ class Tools:
     pictures: bool = False
     heatmaps: bool = False
     organization: Organization | None = None
+
+    def provenance(self, now: datetime) -> Provenance:
+        """Who takes results back, and when; there is no text then."""
+        return Provenance(
+            software_version=__version__,
+            model=self.grounder.card,
+            reader_version=self.reader_version,
+            report_sha256="",
+            settings_sha256=self.settings_sha256,
+            created=now,
+        )
 
     def corrects(self, seen: Suitability) -> bool:
         """Whether what stands against grounding is mended by turning the image."""
@@ -137,8 +169,8 @@ def process(
 
     Results of an earlier version of the report, of another model or of other settings are rejected once the new ones
     are stored; those of other reports of the study stand. What was written about a report that was withdrawn or
-    deleted, or that is no longer about the study, is taken back. The page comes last: whoever sees it can rely on the
-    rest being stored.
+    deleted, can no longer be read, or is no longer about the study, is taken back. The page comes last: whoever sees it
+    can rely on the rest being stored.
 
     Parameters
     ----------
@@ -193,9 +225,11 @@ def _write(
         with_pictures=tools.pictures,
         with_heatmaps=tools.heatmaps,
         organization=tools.organization,
+        release=edges.reports.release,
     )
     edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
-    edges.reports.write(outputs.bundle)
+    known = _phrases_known(stored, before) | {grounded.tracking_uid for grounded in evidence.phrases}
+    edges.reports.write(settled(outputs.bundle, _there(edges.reports, study, report_id, known)))
     replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
     reject(
         replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
@@ -213,9 +247,27 @@ def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -
         edges.publication.repository.retract(multimedia_id(study.study_instance_uid, report_id))
     try:
         stored = of_report(edges.archive.results(study), report_id)
-    except InputError:  # the study itself is gone
+    except MissingError:  # the study itself is gone
         stored = ()
-    reject(standing(stored), Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=tools.clock())
+    known = _phrases_known(stored, _remembered(edges.results, study, report_id))
+    there = _there(edges.reports, study, report_id, known)
+    now, release = tools.clock(), edges.reports.release
+    if bundle := withdrawal(study, report_id, there, by=tools.provenance(now), now=now, release=release):
+        edges.reports.write(bundle)
+    reject(standing(stored), Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=now)
+
+
+def _phrases_known(stored: tuple[StoredResult, ...], remembered: EvidenceDocument | None) -> frozenset[str]:
+    """The tracking UIDs that any version of a report had: the archive knows all, and the last ones are here, too."""
+    return phrases_ever(stored) | frozenset(contexts_in(remembered))
+
+
+def _there(
+    reports: ReportStore, study: StudyRef, report_id: str, tracking_uids: frozenset[str]
+) -> tuple[Mapping[str, object], ...]:
+    """What the report store holds of what was written about *study* and a report."""
+    found = reports.written(names_of(study, report_id, tracking_uids))
+    return (*found, *reports.written(selections_among(found)))
 
 
 def _publish(evidence: Evidence, publication: Publication | None, *, tools: Tools) -> None:
@@ -302,7 +354,7 @@ def ground_found(
     InputError
         If the study has no report yet, or no image can be grounded.
     WithdrawnError
-        If the wanted report was withdrawn or deleted, or is not about the study.
+        If the wanted report was withdrawn or deleted, has no usable text (any more), or is not about the study.
     TransientError
         If archive or report store do not answer.
     """
@@ -311,9 +363,22 @@ def ground_found(
     stands = store.describe((wanted or _newest(store, identity)).report_id)
     if stands is None:
         raise WithdrawnError("the report was deleted, so it is not used")
-    report = store.read(stands.ref)
+    report = _read(store, stands)
     found = _proven(report, identity, joined=joined)
     return _ground(archive, descriptions, report, tools=tools, now=None, notes=found.notes)
+
+
+def _read(store: ReportStore, stands: ReportDescription) -> Report:
+    """The report; results of an earlier version must not stay when this one cannot be read."""
+    try:
+        return store.read(stands.ref)
+    except WithdrawnError:
+        raise
+    except InputError as error:
+        now = store.describe(stands.ref.report_id)
+        if now is None or now.ref != stands.ref:
+            raise TransientError("the report changed while it was read") from None
+        raise WithdrawnError(str(error)) from None
 
 
 def _proven(report: Report, identity: StudyIdentity, *, joined: bool) -> Match:
@@ -355,12 +420,14 @@ def outputs_of(
     with_pictures: bool = False,
     with_heatmaps: bool = False,
     organization: Organization | None = None,
+    release: Release = Release.R4,
 ) -> Outputs:
     """Everything to write for *evidence*; pure, and the same bytes every time.
 
     Parameters
     ----------
-    stored : what the archive holds of Sightline's results already: the new ones name those that they replace.
+    stored : what the archive holds of Sightline's results about this report: the new ones name those that they replace.
+    release : of FHIR that the report store takes.
     organization : who answers for a multimedia report whose source does not say so itself.
 
     Raises
@@ -380,7 +447,7 @@ def outputs_of(
     page = evidence_page(evidence)
     return Outputs(
         instances=(*listed, *(heatmaps(evidence) if with_heatmaps else ())),
-        bundle=bundle_of(evidence, page_url=page_url, instances=listed, page=page.encode()),
+        bundle=bundle_of(evidence, page_url=page_url, instances=listed, page=page.encode(), release=release),
         document=evidence_json(evidence),
         page=page,
         multimedia=multimedia_json(evidence, organization=organization),

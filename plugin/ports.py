@@ -14,6 +14,7 @@ import numpy.typing as npt
 from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Suitability
 from nlp.phrases import Reading
+from plugin.fhir.capability import Release
 from plugin.identity import derived_code
 from plugin.values import (
     ImageDescription,
@@ -223,6 +224,16 @@ class ReportStore(Protocol):
         ------
         InputError
             If it is missing, or has no usable text.
+        TransientError
+            If the server does not answer.
+        """
+
+    @property
+    def release(self) -> Release:
+        """The release of FHIR that :meth:`write` takes.
+
+        Raises
+        ------
         TransientError
             If the server does not answer.
         """

@@ -30,6 +30,7 @@ __all__ = ["Checker", "checker", "unresolved"]
 # Our profile of each resource type that Sightline writes.
 WRITTEN = {
     "R4": {
+        "AuditEvent": "SightlineAuditEvent",
         "Basic": "SightlineImagingSelectionBasic",
         "Bundle": "SightlineTransaction",
         "Device": "SightlineDevice",

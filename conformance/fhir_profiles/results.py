@@ -1,4 +1,4 @@
-"""The profiles of the results: the model, a phrase, a portal's entry, where results come from, one transaction."""
+"""The profiles of the results: the model, a phrase, a portal's entry, where results come from, what was done."""
 
 from __future__ import annotations
 
@@ -271,32 +271,69 @@ DOCUMENT = profile(
 PROVENANCE = profile(
     "SightlineProvenance",
     "Provenance",
-    "Who made the results of a report version and a study, and from what.",
+    "Who made the results of a report version and a study, and from what; or who took them back.",
     at("contained", max="0"),
     at("extension", max="0"),
+    at(
+        "activity",
+        "Only where results are taken back.",
+        patternCodeableConcept=coded(TERMINOLOGY + "v3-DataOperation", "NULLIFY"),
+    ),
     at("agent", min=1, max="1"),
     at("agent.type", min=1, patternCodeableConcept=coded(TERMINOLOGY + "provenance-participant-type", "author")),
     at("agent.who", type=only("Device")),
-    at("entity", min=2),
+    at("entity", min=1),
     at("entity.role", fixedCode="source"),
     title="How results came about",
     rules=(
         rule(
             "sl-40",
-            "Sources are one report version and the hash of the text that was read",
-            f"{naming(WHAT, 'DiagnosticReport')}.count() = 1"
-            " and entity.what.identifier.where(value.startsWith('ni:///sha-256;')).count() = 1",
+            "Sources are one report version and, of results, the hash of the text that was read",
+            f"{naming(WHAT, 'DiagnosticReport')}.count() = 1 and (activity.exists()"
+            " or entity.what.identifier.where(value.startsWith('ni:///sha-256;')).count() = 1)",
         ),
         rule(
             "sl-41",
-            "Sources are the images, by UID",
-            f"{WHAT}.identifier.where(system = '{DICOM_UID}').exists()"
+            "Sources of results are the images, by UID",
+            f"(activity.exists() or {WHAT}.identifier.where(system = '{DICOM_UID}').exists())"
             f" and {WHAT}.identifier.where(system = '{DICOM_UID}').all(value.matches('{UID}'))",
         ),
         rule(
             "sl-42",
             "The hash is a SHA-256 by RFC 6920",
             f"{WHAT}.identifier.where(value.startsWith('ni:')).all(value.matches('{HASH_URI}'))",
+        ),
+    ),
+)
+
+AUDIT = profile(
+    "SightlineAuditEvent",
+    "AuditEvent",
+    "That the model read a report and images and wrote results, or took them back. It holds no text of a report.",
+    at("contained", max="0"),
+    at("extension", max="0"),
+    at("type", fixedCoding={"system": DCM, "code": "110100", "display": "Application Activity"}),
+    at("subtype", min=1, max="1"),
+    at("action", min=1, fixedCode="E"),
+    at("outcome", min=1, fixedCode="0"),
+    at("outcomeDesc", max="0"),
+    at("agent", min=1, max="1"),
+    at("agent.who", min=1, type=only("Device")),
+    at("agent.name", max="0"),
+    at("source.observer", type=only("Device")),
+    at("entity", min=2),
+    at("entity.what", min=1),
+    at("entity.name", "Names quote patients.", max="0"),
+    at("entity.description", max="0"),
+    at("entity.query", max="0"),
+    at("entity.detail", max="0"),
+    title="What was done to which data",
+    rules=(
+        rule("sl-45", "It names the report that was read", f"{naming(WHAT, 'DiagnosticReport')}.exists()"),
+        rule(
+            "sl-46",
+            "Every other entity was read (6), made (1) or taken back (14)",
+            "entity.where(role.code != '1').all(lifecycle.code = '6' or lifecycle.code = '1' or lifecycle.code = '14')",
         ),
     ),
 )
@@ -312,7 +349,8 @@ TRANSACTION = profile(
     *entry("phrase", "Observation", "SightlinePhraseObservation"),
     *entry("document", "DocumentReference", "SightlineDocumentReference", high="1"),
     *entry("provenance", "Provenance", "SightlineProvenance", low=1, high="1"),
+    *entry("event", "AuditEvent", "SightlineAuditEvent", low=1, high="1"),
     title="One transaction",
 )
 
-PROFILES = (DEVICE, PHRASE, DOCUMENT, PROVENANCE, TRANSACTION)
+PROFILES = (DEVICE, PHRASE, DOCUMENT, PROVENANCE, AUDIT, TRANSACTION)

@@ -17,6 +17,13 @@ SYSTEMS = {
     "CATEGORY": "http://terminology.hl7.org/CodeSystem/observation-category",
     "INTERPRETATION": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
     "ABSENT": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
+    "AUDIT_ENTITY": "http://terminology.hl7.org/CodeSystem/audit-entity-type",
+    "AUDIT_LIFECYCLE": "http://terminology.hl7.org/CodeSystem/dicom-audit-lifecycle",
+    "AUDIT_OUTCOME": "http://terminology.hl7.org/CodeSystem/audit-event-outcome",
+    "AUDIT_ROLE": "http://terminology.hl7.org/CodeSystem/object-role",
+    "AUDIT_SOURCE": "http://terminology.hl7.org/CodeSystem/security-source-type",
+    "LIFECYCLE": "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle",
+    "OPERATION": "http://terminology.hl7.org/CodeSystem/v3-DataOperation",
     "PARTICIPANT": "http://terminology.hl7.org/CodeSystem/provenance-participant-type",
     "SIGHTLINE": f"urn:oid:{derived_uid('code system', 'sightline')}",
 }

@@ -1,20 +1,25 @@
-"""Evidence as FHIR R4: one transaction Bundle of PUTs to derived ids, so that writing it again changes nothing.
+"""Evidence as FHIR: one transaction Bundle of PUTs to derived ids, so that writing it again changes nothing.
 
-Checked by the R4B classes of fhir.resources, whose JSON for these resources is that of R4 4.0.1; every
-reference is relative or logical. The radiologist's own report is referred to and never written.
+Built as R4, and turned into R5 where the server speaks that. Checked by the classes of fhir.resources: R4B, whose JSON
+for these resources is that of R4 4.0.1, or R5. Every reference is relative or logical. The radiologist's own report is
+referred to and never written.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from fhir.resources.bundle import Bundle as R5Bundle
 from fhir.resources.R4B.bundle import Bundle
 
 from model.values import Region, State
 from nlp.phrases import Assertion, Concept
 from plugin.errors import ConformanceError
+from plugin.fhir.audit import TRANSFORM, audit_event
+from plugin.fhir.capability import Release
 from plugin.fhir.codes import (
     CERTAINTY,
     FINDING,
@@ -49,8 +54,11 @@ from plugin.fhir.parts import (
     subject_of,
     uid_identifier,
 )
+from plugin.fhir.r5 import as_r5
+from plugin.fhir.selections import About, selections_of
 from plugin.identity import derived_id
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement
+from plugin.page.document import evidence_document
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance
 
 
 class Instance(Protocol):
@@ -70,35 +78,57 @@ class Instance(Protocol):
 
 
 def bundle_of(
-    evidence: Evidence, *, page_url: str | None, instances: tuple[Instance, ...], page: bytes | None = None
+    evidence: Evidence,
+    *,
+    page_url: str | None,
+    instances: tuple[Instance, ...],
+    page: bytes | None = None,
+    release: Release = Release.R4,
 ) -> str:
     """The transaction Bundle of *evidence* as JSON text; equal arguments give equal text.
 
     Device (the model), one Observation for each phrase that claims something of this study, DocumentReference (the
-    entry that portals list: page, SEG, SR), Provenance.
+    entry that portals list: page, SEG, SR), Provenance and AuditEvent; at a server of R5 an ImagingSelection for each
+    lit phrase and image, too.
 
     Parameters
     ----------
     page_url : where the evidence page is, or None.
     instances : the SEG and SR that were written for it.
     page : the page's bytes, for its size and hash; None when it is made on demand.
+    release : of FHIR that the server speaks.
 
     Raises
     ------
     ConformanceError
         If a resource is not valid.
     """
+    selections = _selections(evidence) if release is Release.R5 else ()
     observations = [
-        _observation(phrase, evidence, instances)
+        _observation(phrase, evidence, instances) | _derived(phrase, selections)
         for phrase in evidence.phrases
         if phrase.phrase.assertion is not Assertion.NOT_REPORTED
     ]
     attachments = [*_page(page_url, page), *map(_dicom, instances)]
-    results = [*observations, *([_document(evidence, attachments)] if attachments else [])]
-    resources = (_device(evidence), *results, _provenance(evidence, results, instances))
-    bundle = present({"resourceType": "Bundle", "type": "transaction", "entry": [_put(each) for each in resources]})
+    results = [*selections, *observations, *([_document(evidence, attachments)] if attachments else [])]
+    made = [{"reference": name_of(each)} for each in results]
+    made += [instance_reference(each.sop_instance_uid) for each in instances]
+    resources = (device_of(evidence.provenance), *results, _provenance(evidence, made), _audit(evidence, made))
+    form = as_r5 if release is Release.R5 else dict
+    return transaction([form(present(each)) for each in resources], release)
+
+
+def transaction(resources: Sequence[Fhir], release: Release) -> str:
+    """The transaction Bundle that writes *resources*, each to its own id, as JSON text.
+
+    Raises
+    ------
+    ConformanceError
+        If a resource is not valid.
+    """
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [put(present(each)) for each in resources]}
     try:
-        Bundle.model_validate(bundle)
+        (R5Bundle if release is Release.R5 else Bundle).model_validate(bundle)
     except ValueError as error:
         # The class alone: the message quotes values, and with them the report.
         raise ConformanceError(f"a FHIR resource that Sightline built is not valid ({type(error).__name__})") from None
@@ -115,19 +145,20 @@ def observation_id(tracking_uid: str) -> str:
     return derived_id("Observation", tracking_uid)
 
 
-def _put(resource: Fhir) -> Fhir:
+def put(resource: Fhir) -> Fhir:
+    """The entry of a transaction that writes *resource* to its id."""
     return {"resource": resource, "request": {"method": "PUT", "url": name_of(resource)}}
 
 
 # The resources
 
 
-def _device(evidence: Evidence) -> Fhir:
-    provenance = evidence.provenance
+def device_of(provenance: Provenance) -> Fhir:
+    """The model with its software, as R4."""
     card = provenance.model
     return {
         "resourceType": "Device",
-        "id": device_id(evidence.provenance),
+        "id": device_id(provenance),
         "text": narrative(f"Sightline {provenance.software_version} with the model {card.name} {card.version}."),
         "identifier": [{"system": URI, "value": hash_uri(card.weights_sha256)}],
         "status": "active",
@@ -157,7 +188,7 @@ def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[
         "subject": subject_of(evidence),
         "focus": [report_reference(evidence)],
         "issued": instant_of(evidence),
-        "device": {"reference": f"Device/{device_id(evidence.provenance)}"},
+        "device": _device_reference(evidence),
         "valueCodeableConcept": _value(grounded),
         "interpretation": [INTERPRETATION[phrase.assertion]],
         "bodySite": _site(grounded),
@@ -177,33 +208,69 @@ def _document(evidence: Evidence, attachments: list[Fhir]) -> Fhir:
         "id": document_id(evidence.study.study_instance_uid, evidence.report.ref.report_id),
         "text": narrative("A chest radiograph and its report, with the report's phrases marked on the image."),
         "status": "current",
-        "docStatus": "preliminary",
+        "docStatus": "final" if evidence.report.status.final else "preliminary",
         "category": [RADIOLOGY],
         "subject": subject_of(evidence),
         "date": instant_of(evidence),
-        "author": [{"reference": f"Device/{device_id(evidence.provenance)}"}],
+        "author": [_device_reference(evidence)],
         "description": "Radiology report with its phrases marked on the image",
         "content": attachments,
         "context": {"related": [report_reference(evidence), study_reference(evidence)]},
     }
 
 
-def _provenance(evidence: Evidence, results: list[Fhir], instances: tuple[Instance, ...]) -> Fhir:
-    made = [{"reference": name_of(each)} for each in results] + [
-        instance_reference(each.sop_instance_uid) for each in instances
-    ]
+def _provenance(evidence: Evidence, made: Sequence[Fhir]) -> Fhir:
     text = logical(URI, hash_uri(evidence.provenance.report_sha256))
     text["display"] = f"text used: {evidence.report.text_source}"
-    images = [instance_reference(image.ref.sop_instance_uid) for image in evidence.images]
-    device = {"reference": f"Device/{device_id(evidence.provenance)}"}
     return {
         "resourceType": "Provenance",
         "id": derived_id("Provenance", *evidence.key),
-        "target": made or [report_reference(evidence)],
+        "target": list(made) or [report_reference(evidence)],
         "recorded": instant_of(evidence),
-        "agent": [{"type": coded("PARTICIPANT", "author", "Author"), "who": device}],
-        "entity": [{"role": "source", "what": what} for what in (report_reference(evidence), text, *images)],
+        "agent": [{"type": coded("PARTICIPANT", "author", "Author"), "who": _device_reference(evidence)}],
+        "entity": [{"role": "source", "what": what} for what in (report_reference(evidence), text, *_images(evidence))],
     }
+
+
+def _audit(evidence: Evidence, made: Sequence[Fhir]) -> Fhir:
+    return audit_event(
+        derived_id("AuditEvent", *evidence.key),
+        device=_device_reference(evidence),
+        recorded=instant_of(evidence),
+        what=TRANSFORM,
+        subject=subject_of(evidence),
+        read=(report_reference(evidence), *_images(evidence)),
+        written=made,
+    )
+
+
+def _device_reference(evidence: Evidence) -> Fhir:
+    return {"reference": f"Device/{device_id(evidence.provenance)}"}
+
+
+def _images(evidence: Evidence) -> list[Fhir]:
+    return [instance_reference(image.ref.sop_instance_uid) for image in evidence.images]
+
+
+# Regions as resources of their own
+
+
+def _selections(evidence: Evidence) -> tuple[Fhir, ...]:
+    about = About(
+        issued=instant_of(evidence),
+        study=study_reference(evidence),
+        subject=subject_of(evidence),
+        orders=tuple({"reference": f"ServiceRequest/{each}"} for each in evidence.report.service_request_ids),
+    )
+    asserted = replace(evidence, phrases=tuple(each for each in evidence.phrases if each.lit))
+    return selections_of(evidence_document(asserted), about)
+
+
+def _derived(grounded: GroundedPhrase, selections: tuple[Fhir, ...]) -> Fhir:
+    """The link from a phrase to its regions."""
+    own = uid_identifier(grounded.tracking_uid)
+    names = [name_of(each) for each in selections if own in each["identifier"]]
+    return {"derivedFrom": [{"reference": name} for name in names]} if names else {}
 
 
 # What an Observation says

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin.errors import InputError, TransientError
+from plugin.fhir.capability import Release
 from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import MAX_BYTES, parse, resources_of
 from plugin.ports import StudyIdentity
@@ -52,6 +53,11 @@ class FolderReportStore:
             if ref_of(candidate.report, candidate.resources) == report:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not in the folder: it was moved, or replaced by a newer one")
+
+    @property
+    def release(self) -> Release:
+        """See :class:`plugin.ports.ReportStore`."""
+        return Release.R4
 
     def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
         """See :class:`plugin.ports.ReportStore`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from plugin.errors import InputError
+from plugin.fhir.capability import Release
 from plugin.fhir.client import FhirClient, token
 from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.reading import ref_of, report_of
@@ -65,6 +66,11 @@ class FhirReportStore:
             if ref_of(candidate.report, candidate.resources) == report:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
+
+    @property
+    def release(self) -> Release:
+        """See :class:`plugin.ports.ReportStore`."""
+        return self._server.release
 
     def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
         """See :class:`plugin.ports.ReportStore`."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 
 import pytest
@@ -13,6 +14,8 @@ from fhir_input import bundle as input_bundle
 
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report
+from plugin.fhir.capability import Release
+from plugin.fhir.life import withdrawal
 from plugin.fhir.writing import bundle_of
 from plugin.values import ReportRef
 
@@ -46,19 +49,48 @@ EVIDENCE = {
 
 
 @cache
-def written(name):
+def written(name, release=Release.R4):
     """The bundle of one EVIDENCE as JSON text, since tests spoil what they get."""
     evidence = EVIDENCE[name]
     segs = segmentations(evidence)
     sr = report(evidence, segs)
     page = None if name == "two images" else b"<html>"
     url = "https://sightline.example/studies/1"
-    return bundle_of(evidence, page_url=url, instances=(*segs, *([sr] if sr else [])), page=page)
+    return bundle_of(evidence, page_url=url, instances=(*segs, *([sr] if sr else [])), page=page, release=release)
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_what_is_written_is_valid_r4_by_our_profiles(checker, name):
     assert checker.written(json.loads(written(name))) == []
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_what_is_written_for_a_server_of_r5_is_valid_r5(name):
+    bundle = json.loads(written(name, Release.R5))
+
+    assert checker_of("R5").check(bundle) == []
+    selections = [each for each in resources(bundle) if each["resourceType"] == "ImagingSelection"]
+    assert [fault for each in selections for fault in checker_of("R5").written(each)] == []
+
+
+@pytest.mark.parametrize("release", Release)
+@pytest.mark.parametrize("name", ["one phrase of a kind", "bare text"])
+def test_what_takes_results_back_is_valid(name, release):
+    evidence = EVIDENCE[name]
+    kinds = ("Observation", "DocumentReference", "ImagingSelection")
+    there = [each for each in resources(json.loads(written(name, release))) if each["resourceType"] in kinds]
+    made = {"by": evidence.provenance, "now": datetime(2026, 4, 1, tzinfo=UTC), "release": release}
+
+    bundle = json.loads(withdrawal(evidence.study, evidence.report.ref.report_id, there, **made))
+
+    assert checker_of(release.value).check(bundle) == []
+    if release is Release.R4:
+        assert checker_of().written(bundle) == []
+    assert len(resources(bundle)) == len(there) + 3
+
+
+def resources(bundle):
+    return [entry["resource"] for entry in bundle["entry"]]
 
 
 @pytest.mark.parametrize("name", EVIDENCE)

@@ -23,6 +23,7 @@ from plugin.archive import folder_archive, web_archive
 from plugin.dicom.header import read_part10
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, WithdrawnError
+from plugin.fhir.capability import Release
 from plugin.flow import Edges, Tools, process, withdraw
 from plugin.ports import ImageArchive, StoredResult, StudyIdentity
 from plugin.results import ResultFolder
@@ -40,6 +41,8 @@ class OneReport:
         self.bundles: list[str] = []
         self.resources: dict[str, dict[str, Any]] = {}
 
+    release = Release.R4
+
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         return (ReportRef("report-1", str(self.version)),)
 
@@ -49,6 +52,10 @@ class OneReport:
 
     def written(self, names: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
         return tuple(self.resources[name] for name in names if name in self.resources)
+
+    def ours(self) -> list[dict[str, Any]]:
+        """Everything written that a withdrawal takes back."""
+        return [each for name, each in self.resources.items() if name.startswith(("Observation", "DocumentReference"))]
 
     def read(self, report: ReportRef) -> Report:
         if self.status is ReportStatus.ENTERED_IN_ERROR:
@@ -170,6 +177,7 @@ def test_an_amended_report_replaces_its_results_and_a_withdrawn_one_takes_them_b
 
     assert standing(withdrawn) == ()
     assert len(withdrawn) == len(amended) + 1
+    assert {each["status"] for each in site.reports.ours()} == {"entered-in-error"}
     assert site.results.studies() == ()
     assert site.results.read(STUDY, "evidence.json") is None
 
@@ -213,6 +221,10 @@ def test_results_of_one_report_leave_those_of_another_alone(site: Site) -> None:
     assert standing(site.archive.results(STUDY)) == one
     assert site.results.read(STUDY, "evidence.json", "report-1")
     assert site.results.read(STUDY, "evidence.json", "report-2") is None
+    statuses = {
+        (each["focus"][0]["reference"][17:25], each["status"]) for each in site.reports.ours() if "focus" in each
+    }
+    assert statuses == {("report-1", "preliminary"), ("report-2", "entered-in-error")}
 
 
 def test_a_report_that_comes_back_is_shown_again_under_its_old_tracking_uids(site: Site) -> None:

@@ -8,15 +8,16 @@ from datetime import UTC
 from functools import cache
 
 import pytest
-from evidence import CARD, CREATED, NON_ASCII, REPORT_TEXT, STUDY, make_evidence, make_radiograph
+from evidence import CARD, CREATED, NON_ASCII, REPORT_TEXT, STUDY, make_evidence, make_header, make_radiograph
 
 from model.values import State
 from nlp.phrases import Assertion
 from plugin.errors import ConformanceError
+from plugin.fhir.capability import Release
 from plugin.fhir.resource import is_fhir_id
 from plugin.fhir.writing import bundle_of, document_id, observation_id
 from plugin.identity import sha256_hex
-from plugin.values import PatientRef, ReportRef
+from plugin.values import PatientRef, ReportRef, ReportStatus
 
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 R5 = "http://hl7.org/fhir/5.0/StructureDefinition/extension-ImagingSelection."
@@ -121,7 +122,7 @@ def test_references_are_relative_or_logical_and_our_own_resolve():
 def test_the_radiologists_report_is_not_written():
     kinds = {entry["resource"]["resourceType"] for entry in write()["entry"]}
 
-    assert kinds == {"Device", "Observation", "DocumentReference", "Provenance"}
+    assert kinds == {"Device", "Observation", "DocumentReference", "Provenance", "AuditEvent"}
 
 
 def test_there_is_one_observation_for_each_phrase_that_claims_something():
@@ -364,7 +365,15 @@ def test_the_document_holds_page_seg_and_sr_with_size_and_hash():
         assert base64.b64decode(attachment["hash"]) == hashlib.sha1(content).digest()
     assert (seg["contentType"], seg["url"]) == ("application/dicom", "urn:oid:1.2.3.1")
     assert document["content"][1]["format"]["code"] == "1.2.840.10008.5.1.4.1.1.66.4"
-    assert document["docStatus"] == "preliminary"
+    assert document["docStatus"] == "final"
+
+
+@pytest.mark.parametrize("status", ReportStatus)
+def test_a_document_is_final_only_when_its_report_is(status):
+    (document,) = resources(write(with_report(status=status)), "DocumentReference")
+
+    assert (document["docStatus"] == "final") == (status in ("final", "amended", "corrected", "appended"))
+    assert document["docStatus"] in ("final", "preliminary")
 
 
 def test_the_document_keeps_its_id_over_versions_of_the_report():
@@ -400,6 +409,75 @@ def test_provenance_names_results_instances_report_text_and_images():
     digest = base64.urlsafe_b64encode(bytes.fromhex(sha256_hex(REPORT_TEXT.encode()))).decode().rstrip("=")
     assert text["identifier"]["value"] == f"ni:///sha-256;{digest}"
     assert image["identifier"]["value"] == f"urn:oid:{evidence.images[0].ref.sop_instance_uid}"
+
+
+def test_the_event_names_what_was_read_and_written_and_quotes_nothing():
+    bundle = write()
+    (event,) = resources(bundle, "AuditEvent")
+
+    by_lifecycle = {}
+    for entity in event["entity"]:
+        by_lifecycle.setdefault(entity.get("lifecycle", {}).get("code"), []).append(entity["what"])
+    (provenance,) = resources(bundle, "Provenance")
+    assert by_lifecycle["1"] == provenance["target"]
+    assert by_lifecycle["6"][0]["reference"] == "DiagnosticReport/report-1/_history/2"
+    assert len(by_lifecycle["6"]) == 2
+    assert by_lifecycle[None] == [{"type": "Patient", "identifier": {"value": "TEST-1"}}]
+    assert (event["outcome"], event["agent"][0]["who"]) == (
+        "0",
+        {"reference": f"Device/{resources(bundle, 'Device')[0]['id']}"},
+    )
+    assert not any(phrase.phrase.text in json.dumps(event) for phrase in make_evidence().phrases)
+
+
+# At a server of R5
+
+
+def r5(evidence=None):
+    evidence = evidence or make_evidence()
+    url = "https://sightline.example/page"
+    text = bundle_of(evidence, page_url=url, instances=instances(evidence), page=b"<html>", release=Release.R5)
+    return json.loads(text)
+
+
+def test_at_a_server_of_r5_every_lit_phrase_has_a_region_that_its_observation_is_derived_from():
+    two = make_evidence(make_radiograph(), make_radiograph(make_header(number=2)))
+    bundle = r5(two)
+
+    selections = {f"ImagingSelection/{each['id']}": each for each in resources(bundle, "ImagingSelection")}
+    links = [link["reference"] for each in resources(bundle, "Observation") for link in each.get("derivedFrom", ())]
+    assert sorted(links) == sorted(selections)
+    assert len(selections) == 2 * sum(phrase.lit for phrase in two.phrases)
+    for found in resources(bundle, "Observation"):
+        uids = {selections[link["reference"]]["identifier"][0]["value"] for link in found.get("derivedFrom", ())}
+        assert uids <= {found["identifier"][0]["value"]}
+        assert not any("extension" in each for each in components(found, "111030"))
+
+
+def test_at_a_server_of_r5_elements_have_their_new_names_and_types():
+    bundle = r5()
+
+    (device,) = resources(bundle, "Device")
+    assert device["name"] == [{"value": CARD.name, "type": "user-friendly-name"}]
+    assert isinstance(device["type"], list)
+    (document,) = resources(bundle, "DocumentReference")
+    assert [each["reference"]["reference"] for each in document["event"][:1]] == [
+        "DiagnosticReport/report-1/_history/2"
+    ]
+    assert "context" not in document
+    assert document["content"][0]["attachment"]["size"] == "6"
+    assert document["content"][1]["profile"][0]["valueCoding"]["code"] == "1.2.840.10008.5.1.4.1.1.66.4"
+    (event,) = resources(bundle, "AuditEvent")
+    assert event["code"]["coding"][0]["code"] == "transform"
+    assert event["patient"] == {"type": "Patient", "identifier": {"value": "TEST-1"}}
+    assert event["outcome"]["code"]["code"] == "0"
+
+
+def test_ids_are_the_same_in_both_releases():
+    def names(bundle):
+        return {e["request"]["url"] for e in bundle["entry"] if not e["request"]["url"].startswith("ImagingSelection")}
+
+    assert names(r5()) == names(write())
 
 
 def test_a_report_without_phrases_still_says_that_it_was_read():

@@ -1,0 +1,75 @@
+"""What is written for a server of R4 in the form of R5: elements that were renamed, repeat, or changed their type.
+
+R5 5.0.0, "R4 Differences" of each resource. What has no place in R5 is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from plugin.fhir.codes import IMAGE_REGION, coding
+from plugin.fhir.parts import Fhir
+
+SUCCESS = coding("AUDIT_OUTCOME", "0", "Success")
+
+
+def as_r5(resource: Fhir) -> Fhir:
+    """*resource*, one that Sightline writes, as R5; types that did not change are returned as they are."""
+    change = _CHANGES.get(resource["resourceType"])
+    return change(resource) if change else resource
+
+
+def _device(device: Fhir) -> Fhir:
+    """deviceName became name with other kinds of names; a Device can be of several types."""
+    names = [{"value": each["name"], "type": "user-friendly-name"} for each in device["deviceName"]]
+    return _without(device, "deviceName") | {"name": names, "type": [device["type"]]}
+
+
+def _observation(observation: Fhir) -> Fhir:
+    """Regions are resources of their own in R5, which the Observation is derived from: no extensions stand for them."""
+    components = [
+        _without(each, "extension") if each["code"] == IMAGE_REGION else each for each in observation["component"]
+    ]
+    return observation | {"component": components}
+
+
+def _document(document: Fhir) -> Fhir:
+    """context.related became event; a format is one kind of profile; sizes are integer64, which JSON has as text."""
+    events = [{"reference": related} for related in document["context"]["related"]]
+    contents = [_content(each) for each in document["content"]]
+    return _without(document, "context") | {"event": events, "content": contents}
+
+
+def _content(content: Fhir) -> Fhir:
+    attachment = dict(content["attachment"])
+    if "size" in attachment:
+        attachment["size"] = str(attachment["size"])
+    told: Fhir = {"attachment": attachment}
+    return told | ({"profile": [{"valueCoding": content["format"]}]} if "format" in content else {})
+
+
+def _audit_event(event: Fhir) -> Fhir:
+    """Codes became concepts, and the patient of an event has an element."""
+    patients = [each["what"] for each in event["entity"] if each["type"]["code"] == "1"]
+    others = [each for each in event["entity"] if each["type"]["code"] != "1"]
+    (what,) = event["subtype"]
+    return _without(event, "type", "subtype") | {
+        "category": [{"coding": [event["type"]]}],
+        "code": {"coding": [what]},
+        "outcome": {"code": SUCCESS},
+        "source": event["source"] | {"type": [{"coding": [each]} for each in event["source"]["type"]]},
+        "patient": patients[0] if patients else None,
+        "entity": [{"what": each["what"], "role": {"coding": [each["role"]]}} for each in others] or None,
+    }
+
+
+def _without(part: Fhir, *names: str) -> Fhir:
+    return {name: value for name, value in part.items() if name not in names}
+
+
+_CHANGES: dict[str, Callable[[Fhir], Fhir]] = {
+    "Device": _device,
+    "Observation": _observation,
+    "DocumentReference": _document,
+    "AuditEvent": _audit_event,
+}
