@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from plugin.errors import InputError, TransientError
 from plugin.identity import derived_id, sha256_hex
+from plugin.locking import locked
 from plugin.values import Report, ReportRef, ReportStatus, StudyRef
 
 
@@ -225,13 +224,7 @@ class ResultFolder:
         TransientError
             If another one is at it for longer than *patience_s*, or the disk refuses.
         """
-        try:
-            (self.path / ".locks").mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".locks" / study.study_instance_uid).open("wb")
-        except OSError as error:
-            raise TransientError("The results cannot be written; is the disk full or read-only?") from error
-        with lock:
-            _lock(lock.fileno(), until=time.monotonic() + self.patience_s)
+        with locked(self.path / ".locks" / study.study_instance_uid, patience_s=self.patience_s):
             yield
 
     def _folder(self, study: StudyRef, report: str) -> Path:
@@ -270,16 +263,3 @@ def _newest(folder: Path) -> _Newest | None:
         return _Newest(ResultFile(content["version"], b"").name, kept)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-
-
-def _lock(file: int, *, until: float) -> None:
-    """Take the lock of an open *file*, which closing it or the end of the process gives back."""
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > until:
-                raise TransientError("Another worker is at this study; it is tried again later.") from None
-            time.sleep(0.05)
-        else:
-            return

@@ -29,7 +29,8 @@ from plugin.identity import sha256_hex
 
 FHIR_SCOPE = (
     "system/DiagnosticReport.rs system/ImagingStudy.rs system/ServiceRequest.rs system/Patient.rs system/Binary.r "
-    "system/Observation.crus system/Device.crus system/DocumentReference.crus system/Provenance.crus"
+    "system/Observation.crus system/Device.crus system/DocumentReference.crus system/Provenance.crus "
+    "system/AuditEvent.crus"
 )
 """What Sightline reads and what it writes, type by type, in the form of SMART App Launch 2."""
 

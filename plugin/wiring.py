@@ -16,6 +16,7 @@ from plugin.flow import Edges, PageUrl, Publication, Tools, process, withdraw
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.intake import Intake
+from plugin.locking import locked
 from plugin.page.address import page_path
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
@@ -163,7 +164,8 @@ def make_reports(settings: Settings) -> ReportStore:
         return FolderReportStore(settings.reports_dir, settings.data_dir / "fhir")
     from plugin.reports.rest import FhirReportStore
 
-    return FhirReportStore(make_fhir_client(settings, settings.fhir_url))
+    lock = partial(locked, settings.data_dir / "fhir.lock")
+    return FhirReportStore(make_fhir_client(settings, settings.fhir_url), alone=lock)
 
 
 @cache

@@ -32,6 +32,7 @@ RESTARTS: Final = 3
 CAPABILITY_S: Final = 3600.0
 """How long a CapabilityStatement is gone by: servers are upgraded without us."""
 _GONE = (404, 410)
+_REFUSED = (400, 404, 405, 410, 413, 422)
 _EXPIRED = (400, 404, 410)
 _UNSPOKEN = (406, 415)
 # Codes and paths name rules; free text may quote the patient.
@@ -40,6 +41,10 @@ _SAFE = re.compile(r"[\w.\-\[\]()]{1,80}")
 
 class ConflictError(TransientError):
     """Another writer was faster: read again what stands there, and decide anew."""
+
+
+class RefusedError(ConformanceError):
+    """The server does not take what was sent: its content, or the ids in it."""
 
 
 class SearchExpiredError(TransientError):
@@ -214,7 +219,7 @@ class FhirClient:
         raise ConflictError(f"the FHIR server answered {answer.status} to every try: another writer keeps being faster")
 
     def put(self, resource: Mapping[str, object]) -> bool:
-        """PUT *resource* to its own id; False when the server refuses it there (400, 404, 405, 422).
+        """PUT *resource* to its own id; False when the server does not take it there.
 
         Raises
         ------
@@ -225,7 +230,7 @@ class FhirClient:
         """
         url = f"{self._base}/{resource['resourceType']}/{resource['id']}"
         answer = self._request("PUT", url, content=_body(resource), again=BUSY | CONFLICT)
-        if answer.status in (400, 404, 405, 422):
+        if answer.status in _REFUSED:
             return False
         self._resource(answer, refused=ConformanceError)
         return True
@@ -282,13 +287,13 @@ class FhirClient:
             If another writer keeps winning, or won against a condition.
         TransientError
             If the server does not answer.
-        ConformanceError
+        RefusedError
             If the server refuses the bundle or one of its entries.
         """
         again = BUSY if conditional else BUSY | CONFLICT
         answer = self._request("POST", self._base, content=bundle.encode(), again=again)
-        if answer.status in _GONE:
-            raise _refused(answer, ConformanceError)
+        if answer.status in _REFUSED:
+            raise _refused(answer, RefusedError)
         answered = self._resource(answer, refused=ConformanceError)
         for entry in answered.children("entry"):
             status = entry.child("response").string("status")
@@ -407,7 +412,7 @@ def _refused(answer: Answer, error: type[SightlineError], advice: str = "") -> S
 
 def _entry_refused(status: str, outcome: Element) -> SightlineError:
     code = int(status[:3]) if status[:3].isdecimal() else 0
-    error: type[SightlineError] = TransientError if code in BUSY else ConformanceError
+    error: type[SightlineError] = TransientError if code in BUSY else RefusedError
     if code in CONFLICT:
         error = ConflictError
     return error(f"the FHIR server answered {code} to an entry of the bundle{_issues(outcome)}")

@@ -55,14 +55,15 @@ class KeyFiles:
     previous: Path | None = None
 
     def keys(self) -> tuple[SigningKey, ...]:
-        """The newest first.
+        """The newest first; one key in both files is one.
 
         Raises
         ------
         InputError
             If a file cannot be read, or holds no such key.
         """
-        return tuple(read_key(path) for path in (self.newest, self.previous) if path is not None)
+        keys = (read_key(path) for path in (self.newest, self.previous) if path is not None)
+        return tuple({key.key_id: key for key in keys}.values())
 
     def public(self) -> dict[str, Any]:
         """The JWK Set to publish; raises as :meth:`keys`."""

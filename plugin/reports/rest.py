@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +10,7 @@ from plugin.errors import InputError
 from plugin.fhir.capability import Release
 from plugin.fhir.client import FhirClient, token
 from plugin.fhir.codes import DICOM_UID_SYSTEM
+from plugin.fhir.own import Alone, OwnResources
 from plugin.fhir.reading import ref_of, report_of
 from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
 from plugin.ports import StudyIdentity
@@ -29,10 +30,12 @@ class FhirReportStore:
     Parameters
     ----------
     server : where the reports are, and where results go.
+    alone : a block in which no other worker writes there; needed where the server gives ids itself.
     """
 
-    def __init__(self, server: FhirClient) -> None:
+    def __init__(self, server: FhirClient, *, alone: Alone = contextlib.nullcontext) -> None:
         self._server = server
+        self._own = OwnResources(server, alone=alone)
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """See :class:`plugin.ports.ReportStore`.
@@ -74,19 +77,12 @@ class FhirReportStore:
 
     def written(self, names: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
         """See :class:`plugin.ports.ReportStore`."""
-        found = (self._server.read(name) for name in names)
-        return tuple(resource.json for resource in found if resource is not None)
+        found = self._own.there(names)
+        return tuple(found[name].json for name in names if name in found)
 
     def write(self, bundle: str) -> None:
         """See :class:`plugin.ports.ReportStore`. What stands there already is not put again, as a new version."""
-        changed = [dict(entry.json) for entry in puts(bundle) if not self._stands(entry.child("resource"))]
-        if changed:
-            document = {"resourceType": "Bundle", "type": "transaction", "entry": changed}
-            self._server.transaction(json.dumps(document, ensure_ascii=False))
-
-    def _stands(self, resource: Element) -> bool:
-        there = self._server.read(f"{resource.type}/{resource.id}")
-        return there is not None and _content(there) == _content(resource)
+        self._own.write(entry.child("resource") for entry in puts(bundle))
 
     def _anchors(self, study: StudyIdentity) -> Iterator[Element]:
         """The study, its orders and its patient, as far as the server has them."""
@@ -139,10 +135,6 @@ def _fetched(server: FhirClient, links: list[str], known: tuple[Element, ...]) -
     have = {(resource.type, resource.id) for resource in known}
     reads = (server.read("/".join(name)) for name in names if name not in have)
     return tuple(resource for resource in reads if resource is not None)
-
-
-def _content(resource: Element) -> dict[str, object]:
-    return {name: value for name, value in resource.json.items() if name != "meta"}  # the server's own
 
 
 def _pool(resources: Iterable[Element]) -> Resources:

@@ -162,8 +162,9 @@ def test_a_change_of_keys_needs_no_restart_and_loses_no_request(site: Site) -> N
     known: list[Any] = [site.keys.public()]
     site.smart.key_set = lambda: known[-1]
     first = site.keys.keys()[0].key_id
-    client = site.client(keys=KeyFiles(site.folder / "key.pem", site.folder / "previous.pem"))
     (site.folder / "previous.pem").write_bytes((site.folder / "key.pem").read_bytes())
+    assert len(site.keys.public()["keys"]) == 1
+    client = site.client()
     (site.folder / "key.pem").unlink()
     second = make_key(site.folder / "key.pem", "ec").key_id
 
