@@ -48,6 +48,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if settings.orthanc_url is not None:
         yield change_log(settings)
     yield reports(settings)
+    if settings.fhir_url is not None:
+        yield hook(settings)
     if settings.mllp_port is not None:
         yield mllp(settings)
     if settings.fhir_key_file is not None:
@@ -205,6 +207,27 @@ def _answer(what: str, status: int, prefix: str) -> Finding:
     if status >= 300:
         return Finding(what, f"answers HTTP {status}", f"check that {prefix}URL is the base address")
     return Finding(what, "answers")
+
+
+def hook(settings: Settings) -> Finding:
+    """Whether the FHIR server wakes us. It need not, so only settings that cannot work are to be mended."""
+    if settings.hook_secret is None:
+        return Finding("report hook", "none: reports are found by polling alone")
+    if not settings.hook_endpoint:
+        return Finding("report hook", "the FHIR server has no address of ours", "set SIGHTLINE_HOOK_URL")
+    from plugin.wiring import hook_of, make_fhir_client
+
+    try:
+        found = make_fhir_client(settings, settings.fhir_url or "").read(hook_of(settings).name)
+    except SightlineError as error:
+        return Finding("report hook", f"cannot be looked at, polling goes on ({error})")
+    if found is None:
+        return Finding("report hook", "no subscription: `sightline serve` makes it, if the server takes any; it polls")
+    status = found.string("status")
+    if status in ("requested", "active"):
+        return Finding("report hook", f"the subscription is {status}")
+    mend = "check that the FHIR server reaches SIGHTLINE_HOOK_URL"
+    return Finding("report hook", f"the subscription is {status or 'without status'}; polling goes on", mend)
 
 
 def mllp(settings: Settings) -> Finding:

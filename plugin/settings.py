@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     )
     reports_wait_days: float = Field(default=30, gt=0, description="Days that a report waits for its images.")
     reports_whole_order: bool = Field(default=False, description="Whether a report is about all studies of its order.")
+    hook_secret: SecretStr | None = Field(default=None, description="What the FHIR server wakes us with; unset: none.")
+    hook_url: str | None = Field(default=None, description="How the FHIR server reaches us; unset: public_url.")
+    subscription_topic: str = Field(default="", description="The FHIR server's topic of reports; empty: by criteria.")
     mllp_port: int | None = Field(default=None, ge=0, le=65535, description="Port for HL7 v2 results; unset: none.")
     mllp_host: str = Field(default="127.0.0.1", description="Address that HL7 v2 results are received on.")
     mllp_senders: str = Field(default="", description="Who may send them: addresses or networks; empty: anybody.")
@@ -155,7 +158,7 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
 
-    @field_validator("event_secret")
+    @field_validator("event_secret", "hook_secret")
     @classmethod
     def _not_weak(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value()) < 16:
@@ -250,8 +253,14 @@ class Settings(BaseSettings):
     def host_names(self) -> tuple[str, ...]:
         """Names that requests may use for the service, besides those of this machine's own loopback."""
         named = (name.strip() for name in self.allowed_hosts.split(","))
-        public = urlsplit(self.public_url or "").hostname
-        return tuple(dict.fromkeys(name for name in (public, *named) if name))
+        public, hook = (urlsplit(url or "").hostname for url in (self.public_url, self.hook_url))
+        return tuple(dict.fromkeys(name for name in (public, hook, *named) if name))
+
+    @property
+    def hook_endpoint(self) -> str:
+        """Where the FHIR server can say that a report may have come; "" when it is given no address."""
+        root = (self.hook_url or self.public_url or "").rstrip("/")
+        return f"{root}/hooks/reports" if root else ""
 
     @property
     def results_sha256(self) -> str:

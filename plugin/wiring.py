@@ -30,7 +30,9 @@ from plugin.watch import Watch, WatchBook
 if TYPE_CHECKING:
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
+    from plugin.fhir.subscription import Hook
     from plugin.hl7v2.mllp import MllpListener
+    from plugin.service.subscriber import Subscriber
 
 
 def make_grounder(settings: Settings) -> Grounder:
@@ -228,6 +230,31 @@ def make_fhir(settings: Settings) -> FhirService:
     shelf = ResultShelf(ResultFolder(settings.data_dir / "results"))
     reports = MultimediaReports(shelf, (settings.fhir_url or "").rstrip("/"))
     return FhirService(reports, settings.public_url, creates=settings.write_imr)
+
+
+def make_subscriber(settings: Settings) -> Subscriber | None:
+    """What asks the FHIR server to wake us; None: nothing does.
+
+    Raises
+    ------
+    InputError
+        If the server is not told where to reach us.
+    """
+    if settings.hook_secret is None or settings.fhir_url is None:
+        return None
+    if not settings.hook_endpoint:
+        raise InputError("SIGHTLINE_HOOK_SECRET needs an address: set SIGHTLINE_HOOK_URL, too, or unset it")
+    from plugin.service.subscriber import Subscriber
+
+    return Subscriber(make_fhir_client(settings, settings.fhir_url), hook_of(settings))
+
+
+def hook_of(settings: Settings) -> Hook:
+    """How the FHIR server is asked to wake us."""
+    from plugin.fhir.subscription import Hook
+
+    secret = settings.hook_secret.get_secret_value() if settings.hook_secret else ""
+    return Hook(settings.hook_endpoint, secret, settings.report_categories, settings.subscription_topic)
 
 
 def make_mllp(settings: Settings) -> MllpListener | None:

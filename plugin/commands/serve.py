@@ -9,7 +9,16 @@ from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
 from plugin.service.events import Admission, SignedEvents, any_event, no_event
 from plugin.settings import Settings, load_settings
-from plugin.wiring import make_fhir, make_fhir_keys, make_mllp, make_services, make_tools, make_viewer, make_watch
+from plugin.wiring import (
+    make_fhir,
+    make_fhir_keys,
+    make_mllp,
+    make_services,
+    make_subscriber,
+    make_tools,
+    make_viewer,
+    make_watch,
+)
 
 
 def run(*, work: bool = True) -> int:
@@ -34,7 +43,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         watch=make_watch(settings),
         public_keys=keys.public if (keys := make_fhir_keys(settings)) else None,
         fhir=make_fhir(settings),
-        beside=(mllp,) if mllp is not None else (),
+        beside=tuple(part for part in (mllp, make_subscriber(settings)) if part is not None),
     )
     console = Console()
     listen(

@@ -56,8 +56,8 @@ def test_results_are_received_while_the_service_runs(tmp_path: Path) -> None:
         queue=SqliteQueue(tmp_path / "jobs.sqlite"),
         results=ResultFolder(tmp_path / "results"),
         ground=lambda _: None,
-        job_id=lambda study: study.study_instance_uid,
-        grounder=None,  # type: ignore[arg-type] - not asked
+        intake=None,  # type: ignore[arg-type] - not asked
+        grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]
         read_dicom=None,  # type: ignore[arg-type]
     )
