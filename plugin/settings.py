@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     )
     reports_wait_days: float = Field(default=30, gt=0, description="Days that a report waits for its images.")
     reports_whole_order: bool = Field(default=False, description="Whether a report is about all studies of its order.")
+    read_pdf: bool = Field(default=False, description="Read reports that are PDF and nothing else.")
     hook_secret: SecretStr | None = Field(default=None, description="What the FHIR server wakes us with; unset: none.")
     hook_url: str | None = Field(default=None, description="How the FHIR server reaches us; unset: public_url.")
     subscription_topic: str = Field(default="", description="The FHIR server's topic of reports; empty: by criteria.")

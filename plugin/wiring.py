@@ -163,11 +163,19 @@ def make_reports(settings: Settings) -> ReportStore:
         from plugin.reports.folder import FolderReportStore
 
         settings.reports_dir.mkdir(parents=True, exist_ok=True)
-        return FolderReportStore(settings.reports_dir, settings.data_dir / "fhir")
+        return FolderReportStore(settings.reports_dir, settings.data_dir / "fhir", read_pdf=pdf_reader(settings))
     from plugin.reports.rest import FhirReportStore
 
     lock = partial(locked, settings.data_dir / "fhir.lock")
-    return FhirReportStore(make_fhir_client(settings, settings.fhir_url), alone=lock)
+    server = make_fhir_client(settings, settings.fhir_url)
+    return FhirReportStore(server, alone=lock, read_pdf=pdf_reader(settings))
+
+
+def pdf_reader(settings: Settings) -> Callable[[bytes], str] | None:
+    """What makes text of PDFs; None: they are not read."""
+    from plugin.fhir.pdf import text_of_pdf
+
+    return text_of_pdf if settings.read_pdf else None
 
 
 @cache
@@ -219,10 +227,11 @@ def make_report_feed(settings: Settings) -> ReportFeed:
         from plugin.reports.feeds import FolderReportFeed
 
         settings.reports_dir.mkdir(parents=True, exist_ok=True)
-        return FolderReportFeed(settings.reports_dir, settings.data_dir / "fhir")
+        return FolderReportFeed(settings.reports_dir, settings.data_dir / "fhir", read_pdf=pdf_reader(settings))
     from plugin.reports.feeds import FhirReportFeed
 
-    return FhirReportFeed(make_fhir_client(settings, settings.fhir_url), categories=settings.report_categories)
+    server = make_fhir_client(settings, settings.fhir_url)
+    return FhirReportFeed(server, categories=settings.report_categories, read_pdf=pdf_reader(settings))
 
 
 def make_fhir(settings: Settings) -> FhirService:

@@ -14,18 +14,19 @@ from plugin.results import write_results
 from plugin.settings import load_settings
 from plugin.table import print_evidence
 from plugin.values import Evidence
-from plugin.wiring import make_tools
+from plugin.wiring import make_tools, pdf_reader
 
 
 def run(*, paths: tuple[Path, ...], report_file: Path, out: Path, now: datetime | None) -> int:
     """Ground the one study among *paths* with *report_file*, write everything into *out*, and print what was found."""
     console = Console()
+    settings = load_settings()
     with console.status("Reading study and report"):
-        reports = report_from_file(report_file)
+        reports = report_from_file(report_file, read_pdf=pdf_reader(settings))
         study = sole_study_in(paths)
         archive = folder_archive(paths)
     with console.status("Loading the model"):
-        tools = make_tools(load_settings())
+        tools = make_tools(settings)
     with console.status("Grounding"):
         evidence = ground_given(archive, study, reports, tools=tools, now=now)
         write_and_print(evidence, out, tools=tools, console=console)

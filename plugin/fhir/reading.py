@@ -15,6 +15,7 @@ from plugin.fhir.resource import (
     MAX_BYTES,
     Element,
     Identifier,
+    PdfReader,
     Resources,
     identifiers,
     is_fhir_id,
@@ -50,7 +51,7 @@ class ReportIdentity:
         return tuple(dict.fromkeys(each.number for each in self.accessions))
 
 
-def report_from_file(path: Path) -> tuple[Report, ...]:
+def report_from_file(path: Path, *, read_pdf: PdfReader | None = None) -> tuple[Report, ...]:
     """The reports in a file: FHIR JSON (a DiagnosticReport or a Bundle), or the text of one report.
 
     Told by content: what starts with ``{`` is JSON, and so is every ``.json`` file; see
@@ -63,21 +64,21 @@ def report_from_file(path: Path) -> tuple[Report, ...]:
     """
     content = _read(path)
     if path.suffix.lower() == ".json" or _looks_like_json(content):
-        return reports_from(content)
+        return reports_from(content, read_pdf=read_pdf)
     if b"http://hl7.org/fhir" in content[:1024]:
         raise InputError("the report is FHIR in XML, which is not read: export it as FHIR JSON")
-    return (report_from_text(content),)
+    return (report_from_text(content, read_pdf=read_pdf),)
 
 
-def report_from_text(content: bytes) -> Report:
-    """A report from the bytes of a text or HTML file. It names no patient and no study.
+def report_from_text(content: bytes, *, read_pdf: PdfReader | None = None) -> Report:
+    """A report from the bytes of a text, HTML or PDF file. It names no patient and no study.
 
     Raises
     ------
     InputError
         See :func:`plugin.fhir.text.text_of_file`.
     """
-    found = text_of_file(content)
+    found = text_of_file(content, read_pdf=read_pdf)
     digest = sha256_hex(found.text.encode())
     return Report(
         ref=ReportRef(f"urn:uuid:{derived_id('report text', digest)}", f"sha256:{digest}"),
@@ -87,7 +88,7 @@ def report_from_text(content: bytes) -> Report:
     )
 
 
-def reports_from(document: bytes) -> tuple[Report, ...]:
+def reports_from(document: bytes, *, read_pdf: PdfReader | None = None) -> tuple[Report, ...]:
     """Every usable DiagnosticReport in FHIR JSON, in order; what Sightline wrote itself is passed over.
 
     Raises
@@ -95,7 +96,7 @@ def reports_from(document: bytes) -> tuple[Report, ...]:
     InputError
         If it is not FHIR JSON, holds no DiagnosticReport, or none of them can be used: the reason of the first.
     """
-    resources = resources_of(parse(document))
+    resources = resources_of(parse(document), read_pdf=read_pdf)
     found = tuple(each for each in resources.of_type("DiagnosticReport") if not is_ours(each))
     if not found:
         raise InputError("there is no DiagnosticReport in the FHIR input: give the report, or a Bundle that holds it")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from plugin.errors import InputError
+
+PdfReader = Callable[[bytes], str]
+"""Text of a PDF; raises InputError for one that has none, or cannot be read."""
 
 MAX_BYTES = 50_000_000
 MAX_DEPTH = 100
@@ -90,9 +93,10 @@ def local_name(reference: str) -> tuple[str, str] | None:
 class Resources:
     """The resources at hand, found by reference; nothing is fetched."""
 
-    def __init__(self, entries: Iterable[tuple[str, Element]]) -> None:
-        """*entries*: (fullUrl or "", resource)."""
+    def __init__(self, entries: Iterable[tuple[str, Element]], *, read_pdf: PdfReader | None = None) -> None:
+        """*entries*: (fullUrl or "", resource); *read_pdf* makes text of PDFs, None: they are not read."""
         entries = tuple(entries)
+        self.read_pdf = read_pdf
         self.all = tuple(resource for _, resource in entries)
         self._by_url: dict[str, Element] = {}
         self._by_name: dict[tuple[str, str], tuple[str, Element]] = {}
@@ -174,9 +178,9 @@ def _check_characters(document: object) -> None:
         raise InputError("the JSON holds half a character (an unpaired \\u surrogate): export it again") from None
 
 
-def resources_of(document: Element) -> Resources:
+def resources_of(document: Element, *, read_pdf: PdfReader | None = None) -> Resources:
     """The resources of a Bundle, or the one resource given."""
     if document.type != "Bundle":
-        return Resources([("", document)])
+        return Resources([("", document)], read_pdf=read_pdf)
     entries = ((entry.string("fullUrl"), entry.child("resource")) for entry in document.children("entry"))
-    return Resources([(url, resource) for url, resource in entries if resource.type])
+    return Resources([(url, resource) for url, resource in entries if resource.type], read_pdf=read_pdf)

@@ -15,7 +15,7 @@ from plugin.errors import TransientError
 from plugin.fhir.client import FhirClient, SearchExpiredError
 from plugin.fhir.ours import is_ours
 from plugin.fhir.reading import has_version, instant, ref_of
-from plugin.fhir.resource import Element, Resources
+from plugin.fhir.resource import Element, PdfReader, Resources
 from plugin.ports import ReportPage
 from plugin.reports.folder import candidates_in
 from plugin.reports.rest import completed
@@ -39,14 +39,21 @@ class FhirReportFeed:
     ----------
     categories : DiagnosticReport.category to ask for, as FHIR writes a token list ("RAD,http://loinc.org|LP29684-5");
         "" is any.
+    read_pdf : as the report store reads PDFs, whose text tells versions apart where the server does not.
     clock : UTC; a report stamped later than that does not move the cursor beyond it.
     """
 
     def __init__(
-        self, server: FhirClient, *, categories: str = "", clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        server: FhirClient,
+        *,
+        categories: str = "",
+        read_pdf: PdfReader | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._server = server
         self._categories = categories
+        self._read_pdf = read_pdf
         self._clock = clock
 
     def look(self, cursor: str) -> Iterator[ReportPage]:
@@ -101,8 +108,10 @@ class FhirReportFeed:
             if report.type != "DiagnosticReport" or not report.id or is_ours(report):
                 continue
             # Without a version it is the text that tells one from another, and that may stand elsewhere on the server.
-            around = Resources(()) if has_version(report) else completed(self._server, report).resources
-            yield ref_of(report, around)
+            yield ref_of(report, Resources(()) if has_version(report) else self._around(report))
+
+    def _around(self, report: Element) -> Resources:
+        return completed(self._server, report, read_pdf=self._read_pdf).resources
 
 
 @dataclass(slots=True)
@@ -157,9 +166,17 @@ class FolderReportFeed:
     files in them keep their times.
     """
 
-    def __init__(self, folder: Path, results: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        results: Path,
+        *,
+        read_pdf: PdfReader | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._folder = folder
         self._results = results
+        self._read_pdf = read_pdf
         self._clock_ns = clock_ns
 
     def look(self, cursor: str) -> Iterator[ReportPage]:
@@ -181,7 +198,8 @@ class FolderReportFeed:
         for stamp, path in stamped:
             if stamp < begin:
                 continue
-            found = [ref_of(each.report, each.resources) for each in candidates_in(path) if not is_ours(each.report)]
+            candidates = candidates_in(path, read_pdf=self._read_pdf)
+            found = [ref_of(each.report, each.resources) for each in candidates if not is_ours(each.report)]
             reports += found
             shown = max(shown, min(stamp, now) if found else 0)  # files from the future must not hide later ones
             if len(reports) >= PAGE:

@@ -10,7 +10,7 @@ from typing import Any
 from plugin.errors import InputError, TransientError
 from plugin.fhir.capability import Release
 from plugin.fhir.reading import ref_of, report_of
-from plugin.fhir.resource import MAX_BYTES, parse, resources_of
+from plugin.fhir.resource import MAX_BYTES, PdfReader, parse, resources_of
 from plugin.ports import StudyIdentity
 from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
 from plugin.results import ResultFile, write_results
@@ -25,11 +25,13 @@ class FolderReportStore:
     folder : searched at any depth for ``*.json``; a file holds a DiagnosticReport, or a Bundle with it and with what
         it refers to. References are followed within a file only, since two exports may both have a ``Patient/1``.
     results : gets one file per resource written; may lie inside *folder*, and is never read.
+    read_pdf : makes text of PDFs; None: they are not read.
     """
 
-    def __init__(self, folder: Path, results: Path) -> None:
+    def __init__(self, folder: Path, results: Path, *, read_pdf: PdfReader | None = None) -> None:
         self._folder = folder
         self._results = results
+        self._read_pdf = read_pdf
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """See :class:`plugin.ports.ReportStore`; files that hold no FHIR are passed over.
@@ -81,15 +83,15 @@ class FolderReportStore:
             raise TransientError("the folder of reports is not there: check SIGHTLINE_REPORTS_DIR")
         for path in sorted(self._folder.rglob("*.json")):
             if not path.is_relative_to(self._results):
-                yield from candidates_in(path)
+                yield from candidates_in(path, read_pdf=self._read_pdf)
 
 
-def candidates_in(path: Path) -> Iterator[Candidate]:
+def candidates_in(path: Path, *, read_pdf: PdfReader | None = None) -> Iterator[Candidate]:
     """The reports in a file; none when it is no FHIR JSON, or not complete."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return
-        resources = resources_of(parse(path.read_bytes()))
+        resources = resources_of(parse(path.read_bytes()), read_pdf=read_pdf)
     except (OSError, InputError):
         return  # somebody else's file, or one that is being written just now
     for report in resources.of_type("DiagnosticReport"):

@@ -12,7 +12,7 @@ from plugin.fhir.client import FhirClient, token
 from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.own import Alone, OwnResources
 from plugin.fhir.reading import ref_of, report_of
-from plugin.fhir.resource import Element, Resources, is_fhir_id, local_name
+from plugin.fhir.resource import Element, PdfReader, Resources, is_fhir_id, local_name
 from plugin.ports import StudyIdentity
 from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
 from plugin.values import Report, ReportDescription, ReportRef
@@ -31,11 +31,15 @@ class FhirReportStore:
     ----------
     server : where the reports are, and where results go.
     alone : a block in which no other worker writes there; needed where the server gives ids itself.
+    read_pdf : makes text of PDFs; None: they are not read.
     """
 
-    def __init__(self, server: FhirClient, *, alone: Alone = contextlib.nullcontext) -> None:
+    def __init__(
+        self, server: FhirClient, *, alone: Alone = contextlib.nullcontext, read_pdf: PdfReader | None = None
+    ) -> None:
         self._server = server
         self._own = OwnResources(server, alone=alone)
+        self._read_pdf = read_pdf
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """See :class:`plugin.ports.ReportStore`.
@@ -51,13 +55,21 @@ class FhirReportStore:
         pool = _pool(known)
         likely = (Candidate(report, pool) for report in self._reports_of(known))
         # Only a likely hit is worth the requests that complete it; what they bring may still speak against it.
-        complete = (completed(self._server, each.report, known) for each in likely if is_about(each, study))
+        complete = (
+            completed(self._server, each.report, known, read_pdf=self._read_pdf)
+            for each in likely
+            if is_about(each, study)
+        )
         return newest_first(candidate for candidate in complete if is_about(candidate, study))
 
     def describe(self, report_id: str) -> ReportDescription | None:
         """See :class:`plugin.ports.ReportStore`."""
         report = self._server.read(f"DiagnosticReport/{report_id}") if is_fhir_id(report_id) else None
-        return None if report is None else newest_of((completed(self._server, report),), report_id)
+        return (
+            None
+            if report is None
+            else newest_of((completed(self._server, report, read_pdf=self._read_pdf),), report_id)
+        )
 
     def read(self, report: ReportRef) -> Report:
         """See :class:`plugin.ports.ReportStore`."""
@@ -65,7 +77,7 @@ class FhirReportStore:
             resource = self._server.read(name)
             if resource is None:
                 continue
-            candidate = completed(self._server, resource)
+            candidate = completed(self._server, resource, read_pdf=self._read_pdf)
             if ref_of(candidate.report, candidate.resources) == report:
                 return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not on the FHIR server: it was deleted, or is newer by now")
@@ -113,7 +125,9 @@ class FhirReportStore:
         return self._server.search(resource_type, params | {"_count": _PAGE})
 
 
-def completed(server: FhirClient, report: Element, known: tuple[Element, ...] = ()) -> Candidate:
+def completed(
+    server: FhirClient, report: Element, known: tuple[Element, ...] = (), *, read_pdf: PdfReader | None = None
+) -> Candidate:
     """*report* with everything that it refers to on *server*, as far as it is not *known* yet.
 
     Raises
@@ -126,7 +140,7 @@ def completed(server: FhirClient, report: Element, known: tuple[Element, ...] = 
     found = known + _fetched(server, links, known)
     # The order may be named by the study alone.
     orders = [order.string("reference") for study in found for order in study.children("basedOn")]
-    return Candidate(report, _pool(found + _fetched(server, orders, found)))
+    return Candidate(report, _pool(found + _fetched(server, orders, found), read_pdf=read_pdf))
 
 
 def _fetched(server: FhirClient, links: list[str], known: tuple[Element, ...]) -> tuple[Element, ...]:
@@ -137,9 +151,9 @@ def _fetched(server: FhirClient, links: list[str], known: tuple[Element, ...]) -
     return tuple(resource for resource in reads if resource is not None)
 
 
-def _pool(resources: Iterable[Element]) -> Resources:
+def _pool(resources: Iterable[Element], *, read_pdf: PdfReader | None = None) -> Resources:
     """All of one server, so "Type/id" alone tells them apart."""
-    return Resources(("", resource) for resource in resources)
+    return Resources((("", resource) for resource in resources), read_pdf=read_pdf)
 
 
 def _names(report: ReportRef) -> Iterator[str]:

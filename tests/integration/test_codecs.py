@@ -18,6 +18,7 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, RLELossless
 
+from plugin import child
 from plugin.dicom import decoding
 from plugin.dicom.codestream import frame_shape, frames_of
 from plugin.dicom.decoding import PixelFormat, answer, decoded
@@ -134,7 +135,7 @@ def test_a_frame_that_does_not_fit_is_refused_before_decoding(
         return
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    monkeypatch.setattr(decoding._WORKER, "ask", lambda *_: pytest.fail("the codec was asked"))
+    monkeypatch.setattr(decoding._CHILD, "ask", lambda *_: pytest.fail("the codec was asked"))
 
     with pytest.raises(InputError, match=told):
         radiograph_of(dataset)
@@ -173,7 +174,7 @@ def test_a_damaged_frame_is_refused_and_the_next_is_read(frame: bytes) -> None:
 
 def test_a_dead_worker_is_replaced(frame: bytes) -> None:
     decoded(frame, form())
-    process = decoding._WORKER._process
+    process = decoding._CHILD._process
     assert process is not None
     process.kill()
     process.wait()
@@ -183,7 +184,7 @@ def test_a_dead_worker_is_replaced(frame: bytes) -> None:
 
 def test_a_worker_that_dies_or_hangs_costs_one_image(frame: bytes) -> None:
     decoded(frame, form())
-    os.kill(decoding._WORKER._running().pid, signal.SIGSTOP)
+    os.kill(decoding._CHILD._running().pid, signal.SIGSTOP)
 
     with pytest.raises(InputError, match="cannot be decoded"):
         decoded(frame, form(), timeout_s=0.2)
@@ -203,27 +204,27 @@ def test_the_worker_serves_one_request_after_the_other(frame: bytes) -> None:
     request = decoding._request(frame, form())
     requests, answers = BytesIO(), BytesIO()
     for content in (request, b"nonsense", request):
-        decoding._send(requests, content)
+        child.send(requests, content)
     requests.seek(0)
 
-    decoding.serve(requests, answers)
+    child.serve(answer, requests, answers)
 
     answers.seek(0)
-    first, second, third = (decoding._receive(answers) for _ in range(3))
+    first, second, third = (child.receive(answers) for _ in range(3))
     assert first == third == answer(request)
     assert second == b""
     with pytest.raises(EOFError):
-        decoding._receive(answers)
+        child.receive(answers)
 
 
 def test_an_answer_that_breaks_off_is_no_answer() -> None:
     with pytest.raises(EOFError):
-        decoding._receive(BytesIO(b"\x10\0\0\0\0\0\0\0half"))
+        child.receive(BytesIO(b"\x10\0\0\0\0\0\0\0half"))
 
 
 def test_the_worker_ends_with_its_input(frame: bytes) -> None:
     decoded(frame, form())
 
-    decoding._WORKER.close()
+    decoding._CHILD.close()
 
-    assert decoding._WORKER._process is None
+    assert decoding._CHILD._process is None

@@ -12,6 +12,7 @@ from evidence import make_evidence, make_header, make_lateral, make_radiograph
 
 from model.geometry import Orientation
 from model.values import Region
+from plugin.identity import sha256_hex
 from plugin.page.document import EvidenceDocument, evidence_json, read_evidence
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
@@ -28,6 +29,20 @@ def test_what_was_written_is_read_back_unchanged() -> None:
 
     assert json.loads(text) == document.model_dump(mode="json")
     assert document.format == "sightline-evidence"
+
+
+@pytest.mark.parametrize("text", [" FINDINGS:\t\r\n\r\nleft  effusion \u2028 ﬁ\u0301 𝔛 ", "a\rb\n", "Größe\u00a05 mm"])
+def test_the_exact_text_that_was_used_is_kept_with_its_hash(text: str) -> None:
+    made = make_evidence()
+    report = dataclasses.replace(made.report, text=text)
+    provenance = dataclasses.replace(made.provenance, report_sha256=sha256_hex(text.encode()))
+    written = evidence_json(dataclasses.replace(made, report=report, provenance=provenance, phrases=()))
+
+    read = json.loads(written.encode())
+
+    assert read["report"]["text"] == text
+    assert read["report"]["text_source"] == report.text_source
+    assert sha256_hex(read["report"]["text"].encode()) == read["provenance"]["report_sha256"]
 
 
 def test_phrases_point_into_the_text_in_code_points_and_in_utf16() -> None:

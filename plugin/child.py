@@ -1,0 +1,124 @@
+"""A process of its own for what other people's files may do to a parser: crash it, fill its memory, or never end.
+
+The child is ``python -m <module>``, started when first needed and again when it died. It takes a request and answers,
+one at a time, over its standard input and output; an empty answer is a refusal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from threading import Lock, Timer
+from typing import Any, BinaryIO, Final
+
+_LENGTH: Final = struct.Struct("<Q")
+
+
+class Child:
+    """The process of *module*, which calls :func:`serve_child`; asked one thing at a time, from any thread."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._lock = Lock()
+        atexit.register(self.close)
+
+    def ask(self, request: bytes, timeout_s: float) -> bytes:
+        """The answer, empty when the process failed, died or was too slow."""
+        with self._lock:
+            process = self._running()
+            watchdog = Timer(timeout_s, process.kill)
+            watchdog.start()
+            try:
+                send(_pipe(process.stdin), request)
+                return receive(_pipe(process.stdout))
+            except (OSError, EOFError):
+                self._end()
+                return b""
+            finally:
+                watchdog.cancel()
+
+    def close(self) -> None:
+        """End the process, if it runs."""
+        with self._lock:
+            self._end()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        # A forked child must not share the pipes of its parent.
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self._end()
+            self._owner = os.getpid()
+            self._process = subprocess.Popen(  # noqa: S603 - a module of ours
+                [sys.executable, "-P", "-m", self._module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                _pipe(pipe).close()
+            except OSError:  # what was not sent cannot be flushed to a dead process
+                continue
+
+
+def _pipe(stream: Any) -> BinaryIO:
+    return stream  # type: ignore[no-any-return]  # both are pipes, by construction
+
+
+def send(stream: BinaryIO, content: bytes) -> None:
+    """Write *content* with its length before it."""
+    stream.write(_LENGTH.pack(len(content)))
+    stream.write(content)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> bytes:
+    """What :func:`send` wrote.
+
+    Raises
+    ------
+    EOFError
+        If the stream ends before it is complete.
+    """
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    content = stream.read(_LENGTH.unpack(head)[0])
+    if len(content) < _LENGTH.unpack(head)[0]:
+        raise EOFError
+    return content
+
+
+def serve(answer: Callable[[bytes], bytes], requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer *requests* on *answers* until they end."""
+    while True:
+        try:
+            request = receive(requests)
+        except EOFError:
+            return
+        send(answers, answer(request))
+
+
+def serve_child(answer: Callable[[bytes], bytes], *, memory_bytes: int) -> None:
+    """Serve standard input and output, with at most *memory_bytes* of memory; what *answer* prints goes elsewhere."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(answer, sys.stdin.buffer, answers)
