@@ -14,7 +14,6 @@ from plugin.wiring import (
     make_fhir_keys,
     make_mllp,
     make_services,
-    make_subscriber,
     make_tools,
     make_viewer,
     make_watch,
@@ -43,7 +42,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         watch=make_watch(settings),
         public_keys=keys.public if (keys := make_fhir_keys(settings)) else None,
         fhir=make_fhir(settings),
-        beside=tuple(part for part in (mllp, make_subscriber(settings)) if part is not None),
+        beside=(mllp,) if mllp is not None else (),
     )
     console = Console()
     listen(
