@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evidence import make_evidence, make_header, make_radiograph
 
+from plugin.fhir.capability import Release
+from plugin.fhir.life import withdrawal
 from plugin.fhir.multimedia import Organization, about_of, frame_of, rendered, report_at, store_bundle
 from plugin.fhir.selections import as_basic, selections_of, withdrawn_selection
 from plugin.fhir.writing import bundle_of
@@ -56,13 +59,27 @@ def stand_ins(evidence: Evidence) -> tuple[StandIn, ...]:
     return (*seg, *sr)
 
 
-def transaction(evidence: Evidence) -> Json:
+def transaction(evidence: Evidence, *, release: Release = Release.R4) -> Json:
     """What is written for *evidence*."""
-    url = f"{BASE}/studies/{evidence.study.study_instance_uid}/page"
-    written: Json = json.loads(
-        bundle_of(evidence, page_url=url, instances=stand_ins(evidence), page=b"<!doctype html><title>Page</title>")
-    )
-    return written
+    url, page = f"{BASE}/studies/{evidence.study.study_instance_uid}/page", b"<!doctype html><title>Page</title>"
+    instances = stand_ins(evidence)
+    return _read(bundle_of(evidence, page_url=url, instances=instances, page=page, release=release))
+
+
+def taken_back(evidence: Evidence, *, release: Release = Release.R4) -> Json:
+    """What is written when the report of *evidence* is withdrawn."""
+    there = [
+        entry["resource"]
+        for entry in transaction(evidence, release=release)["entry"]
+        if entry["resource"]["resourceType"] in ("Observation", "DocumentReference", "ImagingSelection")
+    ]
+    ids, now = (evidence.study, evidence.report.ref.report_id), datetime(2026, 4, 1, 12, tzinfo=UTC)
+    return _read(withdrawal(*ids, there, by=evidence.provenance, now=now, release=release))
+
+
+def _read(bundle: str | None) -> Json:
+    read: Json = json.loads(bundle or "{}")
+    return read
 
 
 def evidences() -> dict[str, Evidence]:
@@ -82,6 +99,10 @@ def evidences() -> dict[str, Evidence]:
 def examples() -> dict[str, Example]:
     """File name -> example."""
     made = {f"Bundle-{name}.json": Example(transaction(evidence)) for name, evidence in evidences().items()}
+    known = evidences()["known-by-id"]
+    made["Bundle-withdrawn.json"] = Example(taken_back(known))
+    made["Bundle-results.r5.json"] = Example(transaction(known, release=Release.R5), "R5")
+    made["Bundle-withdrawn.r5.json"] = Example(taken_back(known, release=Release.R5), "R5")
     return made | dict(_multimedia(evidences()["two-images"]))
 
 

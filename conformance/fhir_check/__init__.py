@@ -39,7 +39,15 @@ WRITTEN = {
         "Observation": "SightlinePhraseObservation",
         "Provenance": "SightlineProvenance",
     },
-    "R5": {"ImagingSelection": "SightlineImagingSelection"},
+    "R5": {
+        "AuditEvent": "SightlineAuditEventR5",
+        "Bundle": "SightlineTransactionR5",
+        "Device": "SightlineDeviceR5",
+        "DocumentReference": "SightlineDocumentReferenceR5",
+        "ImagingSelection": "SightlineImagingSelection",
+        "Observation": "SightlinePhraseObservationR5",
+        "Provenance": "SightlineProvenanceR5",
+    },
 }
 
 

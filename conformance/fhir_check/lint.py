@@ -101,7 +101,8 @@ class _Lint:
             if code not in allowed and not ("Resource" in allowed and self.definitions.is_resource(code)):
                 yield f"the base has no type {code} here"
             targets = {url.rpartition("/")[2] for url in each.get("targetProfile", ())}
-            wrong = targets - set(allowed.get(code, ())) if "Resource" not in allowed.get(code, ()) else set()
+            base_targets = set(allowed.get(code, ()))
+            wrong = targets - base_targets if base_targets and "Resource" not in base_targets else set()
             yield from (f"the base allows no reference to {name}" for name in sorted(wrong))
             for url in each.get("profile", ()):
                 if not (self.known.get(url) or extensions.is_known(url)):

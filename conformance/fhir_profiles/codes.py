@@ -23,7 +23,11 @@ CODE_SYSTEM = {
 }
 
 VALUE_SETS = (
-    value_set("PhraseStatus", "Status of a phrase's Observation", status=("preliminary", "final", "entered-in-error")),
+    value_set(
+        "PhraseStatus",
+        "Status of a phrase's Observation",
+        status=("preliminary", "final", "amended", "corrected", "entered-in-error"),
+    ),
     value_set("PhraseInterpretation", "What a report claims of a finding", interpretation=("POS", "IND", "NEG")),
     value_set("NoRegionReason", "Why an asserted phrase has no region", absent=("unknown", "unsupported")),
     value_set(

@@ -90,12 +90,21 @@ def profile(  # every argument is a part of a StructureDefinition
         "baseDefinition": CORE + kind,
         "derivation": "constraint",
         "differential": {
-            "element": [root if rules else {"id": kind, "path": kind}, *(_element(kind, e) for e in elements)]
+            "element": [root if rules else {"id": kind, "path": kind}, *(element(kind, e) for e in elements)]
         },
     }
 
 
-def _element(kind: str, said: Json) -> Json:
+def of_r5(definition: Json) -> Json:
+    """*definition* under a name, and of the release, of its own: what a server of R5 gets."""
+    name, kind = f"{definition['name']}R5", definition["type"]
+    described = f"{definition['description']} The form for a server of R5."
+    bare = profile(name, kind, described, title=f"{definition['title']} (R5)", r5=True)
+    return definition | {each: bare[each] for each in ("id", "url", "name", "title", "description", "fhirVersion")}
+
+
+def element(kind: str, said: Json) -> Json:
+    """What is said (:func:`at`) as an ElementDefinition of *kind*."""
     identity = f"{kind}.{said['at']}"
     slice_name = identity.rpartition(".")[2].partition(":")[2]
     head = {"id": identity, "path": re.sub(r":\w+", "", identity)} | ({"sliceName": slice_name} if slice_name else {})

@@ -66,7 +66,7 @@ PHRASE = profile(
     at("partOf", "The study.", min=1, max="1", type=only("ImagingStudy")),
     at(
         "status",
-        "Preliminary until a radiologist accepts; entered-in-error when withdrawn.",
+        "Preliminary until a radiologist decides; entered-in-error when withdrawn.",
         binding=required("PhraseStatus"),
     ),
     at("category", min=1, slicing=by("pattern", "$this")),

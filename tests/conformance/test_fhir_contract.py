@@ -5,9 +5,10 @@ from functools import cache
 
 import pytest
 from fhir_check import checker
-from fhir_examples import BASE, HOSPITAL, transaction
+from fhir_examples import BASE, HOSPITAL, taken_back, transaction
 from matrix import CELLS, ORDINARY, evidence_of
 
+from plugin.fhir.capability import Release
 from plugin.fhir.multimedia import about_of, frame_of, rendered, report_at, store_bundle
 from plugin.fhir.selections import selections_of
 from plugin.page.document import evidence_document
@@ -24,6 +25,13 @@ def evidence(cell):
 @pytest.mark.parametrize("cell", DIFFERENT, ids=str)
 def test_results_of_the_matrix_hold_to_r4_and_to_our_profiles(cell):
     assert checker().written(transaction(evidence(cell))) == []
+
+
+@pytest.mark.parametrize("cell", DIFFERENT[:6], ids=str)
+def test_results_of_the_matrix_hold_to_r5_and_are_taken_back_in_both(cell):
+    assert checker("R5").written(transaction(evidence(cell), release=Release.R5)) == []
+    for release in Release:
+        assert checker(release.value).written(taken_back(evidence(cell), release=release)) == []
 
 
 @pytest.mark.parametrize("cell", DIFFERENT, ids=str)

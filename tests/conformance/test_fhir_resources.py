@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 import pytest
-from evidence import make_evidence, make_radiograph
+from evidence import make_evidence, make_header, make_radiograph
 from fhir.resources.R4B.bundle import Bundle
 from fhir_check import checker as checker_of
 from fhir_check import unresolved
@@ -41,7 +41,7 @@ EVIDENCE = {
         "Moderate left pleural effusion, increased", "Possible right apical pneumothorax", "fracture"
     ),
     "every fate of a phrase": make_evidence(),
-    "two images": make_evidence(make_radiograph(), make_radiograph()),
+    "two images": make_evidence(make_radiograph(), make_radiograph(make_header(number=2))),
     "everything known by id": with_report(subject_id="p", service_request_ids=("o",), imaging_study_ids=("s",)),
     "bare text": with_report(ref=ReportRef("urn:uuid:1", "sha256:00"), patient=None, study_instance_uids=()),
     "no phrase": replace(make_evidence(), phrases=()),
@@ -65,12 +65,8 @@ def test_what_is_written_is_valid_r4_by_our_profiles(checker, name):
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
-def test_what_is_written_for_a_server_of_r5_is_valid_r5(name):
-    bundle = json.loads(written(name, Release.R5))
-
-    assert checker_of("R5").check(bundle) == []
-    selections = [each for each in resources(bundle) if each["resourceType"] == "ImagingSelection"]
-    assert [fault for each in selections for fault in checker_of("R5").written(each)] == []
+def test_what_is_written_for_a_server_of_r5_is_valid_r5_by_our_profiles(name):
+    assert checker_of("R5").written(json.loads(written(name, Release.R5))) == []
 
 
 @pytest.mark.parametrize("release", Release)
@@ -83,9 +79,7 @@ def test_what_takes_results_back_is_valid(name, release):
 
     bundle = json.loads(withdrawal(evidence.study, evidence.report.ref.report_id, there, **made))
 
-    assert checker_of(release.value).check(bundle) == []
-    if release is Release.R4:
-        assert checker_of().written(bundle) == []
+    assert checker_of(release.value).written(bundle) == []
     assert len(resources(bundle)) == len(there) + 3
 
 
