@@ -120,14 +120,18 @@ class Outputs:
 
     @property
     def files(self) -> tuple[ResultFile, ...]:
-        """As files of a result folder."""
+        """As files for a person."""
         return (
             *(ResultFile(instance.file_name, instance.content) for instance in self.instances),
             ResultFile("fhir.json", self.bundle.encode()),
             ResultFile("evidence.json", self.document.encode()),
             ResultFile("evidence.html", self.page.encode()),
-            ResultFile("imr.json", self.multimedia.encode()),
         )
+
+    @property
+    def kept(self) -> tuple[ResultFile, ...]:
+        """The same, and what our FHIR endpoint answers from."""
+        return (*self.files, ResultFile("imr.json", self.multimedia.encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ def _write(
         replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
     )
     kept = kept_report(evidence.report, created=evidence.provenance.created)
-    paths = edges.results.write(study, kept, outputs.files)
+    paths = edges.results.write(study, kept, outputs.kept)
     _publish(evidence, edges.publication, tools=tools)  # its links lead to the page
     return evidence, paths
 

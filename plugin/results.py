@@ -124,6 +124,16 @@ def kept_report(report: Report, *, created: datetime) -> KeptReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Pointer:
+    """The file ``newest`` of a report: the names of its folders, and what changes whenever it does."""
+
+    study: str
+    folder: str
+    changed_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResultFolder:
     """Results of the service as ``<path>/<study UID>/<report>/<version>/<file>``.
 
@@ -183,13 +193,20 @@ class ResultFolder:
         found = [newest.report for path in folders if (newest := _newest(path.parent)) is not None]
         return tuple(sorted(found, key=lambda kept: kept.order, reverse=True))
 
-    def everything(self) -> Iterator[tuple[StudyRef, KeptReport, datetime]]:
-        """Every report with results, withdrawn ones, too: its study, it, and when either was written."""
-        for path in sorted(self.path.glob("*/*/newest")):
-            newest = _newest(path.parent)
-            if newest is not None:
-                changed = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
-                yield StudyRef(path.parent.parent.name), newest.report, changed
+    def pointers(self) -> Iterator[Pointer]:
+        """What says which results are shown, of every report, withdrawn ones, too; another one after every change."""
+        for study in _folders(self.path):
+            for report in _folders(study.path):
+                try:
+                    found = (Path(report.path) / "newest").stat()
+                except OSError:  # of an earlier version, or being written for the first time
+                    continue
+                yield Pointer(study.name, report.name, found.st_mtime_ns, found.st_ino)
+
+    def pointed(self, pointer: Pointer) -> KeptReport | None:
+        """The report that results are kept of there; None when it is gone by now, or none of this version's."""
+        newest = _newest(self.path / pointer.study / pointer.folder)
+        return None if newest is None else newest.report
 
     def withdraw(self, study: StudyRef, report: str) -> None:
         """Show no results of *study* and *report* any more; what was written stays on the disk.
@@ -229,6 +246,16 @@ class ResultFolder:
 
     def _folder(self, study: StudyRef, report: str) -> Path:
         return self.path / study.study_instance_uid / derived_id("report", report)
+
+
+def _folders(path: Path | str) -> list[os.DirEntry[str]]:
+    """The folders in *path* by name, but for those of our own keeping."""
+    try:
+        with os.scandir(path) as found:
+            folders = [each for each in found if each.is_dir() and not each.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    return sorted(folders, key=lambda each: each.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,7 @@ class Known:
     modalities : of the images ("DX").
     started : when the first image was taken (ISO 8601); "" when it is not known.
     selections : ids of its ImagingSelections.
+    tracking_uids : of its lit phrases.
     """
 
     patients: tuple[PatientRef, ...] = ()
@@ -198,6 +199,7 @@ class Known:
     modalities: tuple[str, ...] = ()
     started: str = ""
     selections: tuple[str, ...] = ()
+    tracking_uids: tuple[str, ...] = ()
 
 
 def known_of(evidence: Evidence) -> Known:
@@ -214,6 +216,7 @@ def known_of(evidence: Evidence) -> Known:
         selections=tuple(
             selection_id(uid, placement.image.sop_instance_uid) for uid, placement in placed if placement.regions
         ),
+        tracking_uids=tuple(each.tracking_uid for each in evidence.phrases if each.lit),
     )
 
 
@@ -233,6 +236,7 @@ def read_multimedia(content: bytes) -> tuple[Fhir, Known]:
         modalities=tuple(known["modalities"]),
         started=known["started"],
         selections=tuple(known["selections"]),
+        tracking_uids=tuple(known["tracking_uids"]),
     )
 
 

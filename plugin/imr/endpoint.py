@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from plugin.fhir.multimedia import FHIR_ROOT, rendered, report_at, withdrawn_report
 from plugin.fhir.parts import Fhir
 from plugin.fhir.selections import KIND
-from plugin.imr.held import SORTS, Held, Shelf, held, parameters, selection_parameters, sort_key
+from plugin.imr.held import OUTLINED, SORTS, Held, Shelf, held, parameters, selection_parameters, sort_key
 from plugin.imr.refusal import not_found, outcome
 from plugin.imr.search import Query, query_of
 
@@ -79,7 +79,11 @@ class MultimediaReports:
             If the query cannot be understood.
         """
         query = query_of(pairs, selection_parameters(self.others), sorts=(), lenient=lenient)
-        every = (selection for report in self._shown() for selection in report.selections)
+        asked = zip((name.partition(":") for name, _ in query.asked), query.criteria, strict=True)
+        # Most reports are told apart without reading their evidence.
+        rough = [holds for (name, _, modifier), holds in asked if name in OUTLINED and modifier != "not"]
+        likely = (each for each in self._shown() if all(holds(each.outline) for holds in rough))
+        every = (selection for report in likely for selection in report.selections)
         hits = [each for each in every if all(holds(each) for holds in query.criteria)]
         matches = (self._placed(each) for each in _page(hits, query))
         return _searchset(KIND, query, base=base, total=len(hits), matches=matches, included=())

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.multimedia import Known, about_of, read_multimedia
-from plugin.fhir.parts import Fhir
-from plugin.fhir.selections import KIND, selections_of, withdrawn_selection
+from plugin.fhir.parts import Fhir, uid_identifier
+from plugin.fhir.selections import selections_of, withdrawn_selection
 from plugin.imr.dates import Interval, interval
 from plugin.imr.search import Parameter, Target, Token
 from plugin.page.document import EvidenceDocument, read_evidence
@@ -69,6 +69,19 @@ class Held:
         found = selections_of(self.document, about_of(self.frame))
         stamped = tuple(each | {"meta": self.frame["meta"]} for each in found)
         return tuple(map(withdrawn_selection, stamped)) if self.kept.withdrawn else stamped
+
+    @property
+    def outline(self) -> Fhir:
+        """What its ImagingSelections have in common, with the identifiers of all: known without the evidence."""
+        about = about_of(self.frame)
+        return {
+            "status": "available",
+            "identifier": [uid_identifier(each) for each in self.known.tracking_uids],
+            "studyUid": about.study["identifier"]["value"].removeprefix("urn:oid:"),
+            "derivedFrom": [about.study],
+            "basedOn": list(about.orders),
+            "subject": about.subject,
+        }
 
     @property
     def observations(self) -> tuple[Fhir, ...]:
@@ -213,6 +226,10 @@ def _study_uids(held: Held) -> tuple[Token, ...]:
     )
 
 
+# The parameters that Held.outline can tell a miss by.
+OUTLINED = frozenset({"identifier", "status", "study-uid", "derived-from", "based-on", "patient", "subject"})
+
+
 def selection_parameters(root: str) -> tuple[Parameter[Fhir], ...]:
     """The search parameters of ImagingSelection (R5 imagingselection.html#search) that are known here."""
 
@@ -229,6 +246,3 @@ def selection_parameters(root: str) -> tuple[Parameter[Fhir], ...]:
         Parameter("patient", "reference", patients, (), ("Patient",)),
         Parameter("subject", "reference", patients, (), ("Patient",)),
     )
-
-
-__all__ = ["KIND", "Held", "Kept", "Shelf", "held", "parameters", "selection_parameters", "sort_key"]

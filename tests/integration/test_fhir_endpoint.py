@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ JSON = {"Accept": "application/fhir+json"}
 @cache
 def files_of(evidence: Evidence) -> tuple[ResultFile, ...]:
     """What is written for *evidence*, made once."""
-    return outputs_of(evidence, organization=HOSPITAL).files
+    return outputs_of(evidence, organization=HOSPITAL).kept
 
 
 def keep(results: ResultFolder, evidence: Evidence) -> None:
@@ -484,6 +485,19 @@ def test_results_of_earlier_versions_have_no_multimedia_report(results: ResultFo
     for path in results.path.rglob("imr.json"):
         path.unlink()
 
+    assert http.get("/fhir/DiagnosticReport").json()["total"] == 0
+    assert is_outcome(http.get(REPORT), 404, "not-found")
+
+
+def test_what_changed_is_seen_at_the_next_request(results: ResultFolder, http: TestClient) -> None:
+    for number in range(3):
+        keep(results, numbered(number))
+        assert http.get("/fhir/DiagnosticReport").json()["total"] == number + 2
+    results.withdraw(STUDY, "more-1")
+    assert http.get("/fhir/DiagnosticReport").json()["total"] == 3
+    keep(results, numbered(1))
+    assert http.get("/fhir/DiagnosticReport").json()["total"] == 4
+    shutil.rmtree(results.path / STUDY.study_instance_uid)
     assert http.get("/fhir/DiagnosticReport").json()["total"] == 0
 
 
