@@ -179,25 +179,31 @@ class Intake:
         said = "; ".join(dict.fromkeys(each.reason for each in taken if each.reason))
         return StudyTaken((), f"The study is not grounded: of its {len(taken)} report(s), {said}.")
 
-    def recheck(self, *, limit: int = 100) -> int:
-        """Take again what is due; how many reports were.
+    def keeps(self, report_id: str) -> bool:
+        """Whether a report that could not be taken is in the book, to be taken later.
 
         Raises
         ------
         TransientError
-            If several in a row could not be taken: something is away. What is left stays due.
+            If the book cannot be used now.
         """
-        due = self.book.due(self.clock(), limit=limit)
-        failures = 0
-        for report_id in due:
-            try:
-                self.take_again(report_id)
-                failures = 0
-            except SightlineError:
-                failures += 1
-                if failures == 3:
-                    raise
-        return len(due)
+        entry = self.book.entry(report_id)
+        return entry is not None and entry.due is not None
+
+    def set_aside(self, report_id: str, version: str, error: Exception) -> None:
+        """Keep that taking the report ran into a defect, so that it is not run into again and again.
+
+        Raises
+        ------
+        TransientError
+            If the book cannot be used now.
+        """
+        now, before = self.clock(), self.book.entry(report_id)
+        reason = f"unexpected {type(error).__name__}; please report it"
+        told = before or Entry(report_id, version, Outcome.REFUSED, reason, now, now)
+        version = version or told.version
+        entry = replace(told, version=version, outcome=Outcome.REFUSED, reason=reason, since=now, updated=now, due=None)
+        self.book.settle(entry, after=before.revision if before else None)
 
     def decide(self, report_id: str, studies: tuple[StudyRef, ...], *, who: str, reason: str, revision: int) -> Entry:
         """Keep a person's word about an ambiguous report, and act on it; the same word again changes nothing.

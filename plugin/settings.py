@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     reports_dir: Path = Field(
         default=Path("sightline-data/reports"), description="Folder of FHIR JSON, without a server."
     )
+    reports_every_s: float = Field(default=60, ge=0, description="Seconds between looks for reports; 0: none.")
+    reports_sweep_h: float = Field(default=24, gt=0, description="Hours between looks at all reports there are.")
+    reports_backlog: bool = Field(default=False, description="Whether the first look takes the reports that are there.")
     reports_wait_days: float = Field(default=30, gt=0, description="Days that a report waits for its images.")
     reports_whole_order: bool = Field(default=False, description="Whether a report is about all studies of its order.")
     read_pdf: bool = Field(default=False, description="Read reports that are PDF and nothing else.")

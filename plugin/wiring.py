@@ -17,17 +17,22 @@ from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.intake import Intake
 from plugin.locking import locked
+from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.fhir import FhirService
 from plugin.service.parts import Check, Services
+from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
+from plugin.service.watcher import ReportWatcher
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
 from plugin.values import makers_of
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
     from plugin.fhir.subscription import Hook
@@ -241,6 +246,23 @@ def make_fhir(settings: Settings) -> FhirService:
     return FhirService(reports, settings.public_url, creates=settings.write_imr)
 
 
+def make_hook(settings: Settings, reports: ReportWatcher | None) -> APIRouter | None:
+    """Where the FHIR server wakes the watcher of reports; None: nowhere.
+
+    Raises
+    ------
+    InputError
+        If nothing looks for reports.
+    """
+    from plugin.service.hooks import hooks_router
+
+    if settings.hook_secret is None:
+        return None
+    if reports is None:
+        raise InputError("SIGHTLINE_HOOK_SECRET wakes the poll: set SIGHTLINE_REPORTS_EVERY_S, too, or unset it")
+    return hooks_router(settings.hook_secret.get_secret_value(), reports.wake)
+
+
 def make_subscriber(settings: Settings) -> Subscriber | None:
     """What asks the FHIR server to wake us; None: nothing does.
 
@@ -266,8 +288,8 @@ def hook_of(settings: Settings) -> Hook:
     return Hook(settings.hook_endpoint, secret, settings.report_categories, settings.subscription_topic)
 
 
-def make_mllp(settings: Settings) -> MllpListener | None:
-    """What receives HL7 v2 results, into the folder of reports; None: nothing does.
+def make_mllp(settings: Settings, *, wake: Callable[[], object] = lambda: None) -> MllpListener | None:
+    """What receives HL7 v2 results, into the folder of reports, and tells *wake* of new ones; None: nothing does.
 
     Raises
     ------
@@ -288,6 +310,7 @@ def make_mllp(settings: Settings) -> MllpListener | None:
         Inbox(settings.reports_dir / "hl7"),
         otherwise=settings.hl7_charset,
         accession_fields=tuple(settings.hl7_accession.split(",")),
+        wake=wake,
     )
     senders = tuple(ip_network(each.strip(), strict=False) for each in settings.mllp_senders.split(",") if each.strip())
     return MllpListener(
@@ -323,6 +346,23 @@ def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Too
         wait=timedelta(days=settings.reports_wait_days),
         whole_orders=settings.reports_whole_order,
     )
+
+
+def make_report_watcher(settings: Settings, intake: Intake) -> ReportWatcher | None:
+    """What looks for new and changed reports; None: nothing does."""
+    if settings.reports_every_s == 0:
+        return None
+    place = settings.fhir_url or f"folder {settings.reports_dir}"
+    watch = ReportWatch(
+        make_report_feed(settings),
+        f"{place} {settings.report_categories}".strip(),
+        intake,
+        every_s=settings.reports_every_s,
+        sweep_s=settings.reports_sweep_h * 3600,
+        backlog=settings.reports_backlog,
+        defect=log_defect,
+    )
+    return ReportWatcher(watch)
 
 
 def make_services(settings: Settings, tools: Tools) -> Services:

@@ -12,8 +12,11 @@ from plugin.settings import Settings, load_settings
 from plugin.wiring import (
     make_fhir,
     make_fhir_keys,
+    make_hook,
     make_mllp,
+    make_report_watcher,
     make_services,
+    make_subscriber,
     make_tools,
     make_viewer,
     make_watch,
@@ -30,11 +33,13 @@ def run(*, work: bool = True) -> int:
 
 def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
-    mllp = make_mllp(settings)
+    services = make_services(settings, tools)
+    reports = make_report_watcher(settings, services.intake)
+    mllp = make_mllp(settings, wake=reports.wake) if reports else make_mllp(settings)
     if mllp is not None:
         mllp.take_port()  # before anything runs, so that a wrong setting is told at once
     app = create_app(
-        make_services(settings, tools),
+        services,
         allowed_hosts=(*LOOPBACK, *settings.host_names),
         admit=admission(settings),
         work=work,
@@ -42,7 +47,8 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         watch=make_watch(settings),
         public_keys=keys.public if (keys := make_fhir_keys(settings)) else None,
         fhir=make_fhir(settings),
-        beside=(mllp,) if mllp is not None else (),
+        beside=tuple(part for part in (mllp, reports, make_subscriber(settings)) if part is not None),
+        hook=make_hook(settings, reports),
     )
     console = Console()
     listen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,11 +58,13 @@ _MOST_VARIABLES = 500
 Row = tuple[str, str, str, str, str, str, str | None, int, int, int, str, str, str, str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SqliteReportBook:
     """:class:`plugin.ports.ReportBook` in the SQLite file *path*, shared by threads and processes of one machine.
 
-    One row for each report, of its last version: what a report was before does not decide anything.
+    One row for each report, of its last version: what a report was before does not decide anything. After a power
+    failure the last writes may be missing, the cursor with them, so that what they were about is noticed again; only a
+    person's word is on the disk before it is answered.
 
     Raises
     ------
@@ -75,6 +78,10 @@ class SqliteReportBook:
         with self._database() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(_SCHEMA)
+            # SQLite empties its journal onto the disk when the last connection is closed: one stays open, after a look.
+            kept = sqlite3.connect(self.path, check_same_thread=False)
+            kept.execute("SELECT feed FROM feeds LIMIT 1").fetchall()
+            weakref.finalize(self, kept.close)
 
     def entry(self, report_id: str) -> Entry | None:
         """What is known of the report, or None."""
@@ -84,7 +91,7 @@ class SqliteReportBook:
 
     def settle(self, entry: Entry, *, after: int | None) -> bool:
         """Write *entry* if its revision is still *after*; whether it was."""
-        with self._database() as database:
+        with self._database(durable=entry.decision is not None) as database:
             values = _values(entry) | {"after": after, "revision": 0 if after is None else after + 1}
             if database.execute(_INSERT if after is None else _UPDATE, values).rowcount == 0:
                 return False
@@ -205,11 +212,12 @@ class SqliteReportBook:
             return database.execute(f"DELETE {old}", values).rowcount
 
     @contextlib.contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
+    def _database(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection in one transaction, closed afterwards; a connection per call is what makes threads safe."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as database, database:
+                database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 yield database
         except (sqlite3.OperationalError, OSError) as error:
             raise TransientError(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from plugin import __version__
@@ -43,6 +43,7 @@ def create_app(
     public_keys: Callable[[], Mapping[str, Any]] | None = None,
     fhir: FhirService | None = None,
     beside: tuple[Part, ...] = (),
+    hook: APIRouter | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -58,6 +59,7 @@ def create_app(
     public_keys : when given, the JWK Set to publish.
     fhir : when given, multimedia reports are served to FHIR clients.
     beside : what else runs while the service does.
+    hook : when given, where a FHIR server tells that reports may have come.
     """
     worker = Worker(services.queue, services.ground)
     taken = taking(services, wake=worker.wake)
@@ -92,6 +94,8 @@ def create_app(
         serve_files(app, viewer)
     if public_keys is not None:
         app.include_router(keys_router(public_keys))
+    if hook is not None:
+        app.include_router(hook)
     answer_with_problems(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)

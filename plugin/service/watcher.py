@@ -1,4 +1,4 @@
-"""The watcher: looks at the archive again and again, and never dies of what it finds."""
+"""The watchers: they look at the archive, and for reports, again and again, and never die of what they find."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from plugin.errors import SightlineError, TransientError
+from plugin.noticing import ReportWatch, watch_reports
 from plugin.service.problems import log_defect
 from plugin.values import StudyRef
 from plugin.watch import Watch, watch_once
@@ -53,3 +54,47 @@ class Watcher:
         if self._ending.is_set():
             raise TransientError("the service ends")
         self._submit(study)
+
+
+class ReportWatcher:
+    """One thread that calls :func:`plugin.noticing.watch_reports` until :meth:`stop`."""
+
+    def __init__(self, watch: ReportWatch) -> None:
+        self._watch = watch
+        self._ending = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sightline-reports", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something new: look at once, and again if it came during a look."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the report at hand; what was not taken is taken after the next start."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._wake.clear()
+            self._once()
+            if not self._ending:
+                self._wake.wait(self._watch.every_s)
+
+    def _once(self) -> None:
+        try:
+            done = watch_reports(self._watch, now=datetime.now(UTC), going_on=lambda: not self._ending)
+        except SightlineError as error:
+            _log.warning("the watcher of reports waits: %s", error)
+        except Exception as error:  # noqa: BLE001 - one bad answer must not end the watcher; logged without data
+            log_defect("looking for reports", error)
+        else:
+            if done.doubt:
+                _log.warning("%s", done.doubt)
+            if done.taken or done.gone:
+                _log.info("the watcher took %d reports; %d that it knew are gone", done.taken, done.gone)

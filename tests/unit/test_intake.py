@@ -39,6 +39,14 @@ def entry(site: Site, report_id: str = "r") -> Entry:
     return found
 
 
+def recheck(site: Site) -> int:
+    """Take again what is due; how many reports were."""
+    due = site.intake.book.due(site.queue.clock.now)
+    for report_id in due:
+        site.intake.take_again(report_id)
+    return len(due)
+
+
 V1, V2, GONE = ReportRef("r", "1"), ReportRef("r", "2"), ReportRef("r", WITHDRAWN_VERSION)
 
 
@@ -141,15 +149,15 @@ class TestLateImages:
 
     def test_it_is_looked_at_again_at_growing_intervals(self, site: Site) -> None:
         site.intake.take_report(site.reports.put(self.LATE))
-        assert site.intake.recheck() == 0
+        assert recheck(site) == 0
         site.queue.clock.advance(301)
-        assert site.intake.recheck() == 1
+        assert recheck(site) == 1
         site.queue.clock.advance(301)
-        assert site.intake.recheck() == 0
+        assert recheck(site) == 0
         site.archive.add(image(B))
         site.queue.clock.advance(301)
 
-        assert site.intake.recheck() == 1
+        assert recheck(site) == 1
         assert entry(site, "late").outcome is Outcome.QUEUED
 
     def test_the_intervals_double_up_to_six_hours(self) -> None:
@@ -163,7 +171,7 @@ class TestLateImages:
         site.intake.take_report(ref)
         for _ in range(31):
             site.queue.clock.advance(DAY)
-            site.intake.recheck()
+            recheck(site)
 
         (expired,) = site.intake.book.listed(Outcome.EXPIRED)
         assert (expired.report_id, expired.due, expired.since) == ("late", None, since)
@@ -175,7 +183,7 @@ class TestLateImages:
         site.intake.take_report(site.reports.put(self.LATE))
         site.queue.clock.advance(3601)
 
-        site.intake.recheck()
+        recheck(site)
 
         assert entry(site, "late").outcome is Outcome.EXPIRED
 
@@ -183,7 +191,7 @@ class TestLateImages:
         site.settings["wait"] = timedelta(hours=1)
         site.intake.take_report(site.reports.put(self.LATE))
         site.queue.clock.advance(3601)
-        site.intake.recheck()
+        recheck(site)
 
         ref = site.reports.put(replace(self.LATE, ref=ReportRef("late", "2")))
 
@@ -334,7 +342,7 @@ class TestFaults:
         getattr(site, where).failure = None
         site.queue.clock.advance(301)
 
-        assert site.intake.recheck() == 1
+        assert recheck(site) == 1
         assert pairs(site.queue.list()) == [(A, V1)]
 
     def test_a_report_that_was_taken_stays_what_it_was_while_a_server_is_away(self, site: Site) -> None:
@@ -347,18 +355,13 @@ class TestFaults:
 
         assert replace(entry(site), due=None, tries=0) == before
 
-    def test_servers_that_stay_away_end_the_round(self, site: Site) -> None:
-        refs = [site.reports.put(report(f"r{number}", study_instance_uids=("1.9",))) for number in range(9)]
-        for ref in refs:
-            site.intake.take_report(ref)
-        described = site.reports.described
-        site.archive.failure = TransientError("away")
-        site.queue.clock.advance(301)
+    def test_a_defect_is_set_aside_with_what_to_do_and_a_person_may_have_it_tried_again(self, site: Site) -> None:
+        site.intake.set_aside("r", "1", ValueError("Müller^Jörg"))
 
-        with pytest.raises(TransientError):
-            site.intake.recheck()
-
-        assert site.reports.described == described + 3
+        assert (entry(site).outcome, entry(site).due) == (Outcome.REFUSED, None)
+        assert entry(site).reason == "unexpected ValueError; please report it"
+        assert site.intake.take_report(V1).outcome is Outcome.REFUSED
+        assert pairs(site.intake.take_again("r").jobs) == [(A, V1)]
 
 
 class TestReview:
@@ -434,7 +437,7 @@ class TestReview:
         site.archive.failure = None
         site.queue.clock.advance(301)
 
-        site.intake.recheck()
+        recheck(site)
 
         assert pairs(site.queue.list()) == [(B, ReportRef("q", "1"))]
 
