@@ -13,7 +13,6 @@ from plugin.imr.endpoint import INCLUDES
 from plugin.imr.held import parameters, selection_parameters
 from plugin.imr.search import Parameter
 
-REPORT_CREATOR = "https://profiles.ihe.net/RAD/IMR/CapabilityStatement/IHE.IMR.ReportCreator"
 CHANGED = "2026-11-26"
 """When what follows was last changed."""
 VERSIONS = {"4.0": "4.0.1", "5.0": "5.0.0"}
@@ -31,7 +30,8 @@ def capability_statement(names: Iterable[str], *, version: str, base: str, creat
     ----------
     version : "4.0", or "5.0" for the resources that only R5 has.
     base : where this service is reached, without a slash at its end.
-    creates : whether multimedia reports are stored at a FHIR server (RAD-141), which makes us an IMR Report Creator.
+    creates : whether multimedia reports are stored at a FHIR server (RAD-141). IHE's CapabilityStatement of the Report
+        Creator is not named as instantiated: conformance/ihe.md says what of it is not done.
     """
     interactions: dict[str, list[str]] = {}
     for kind, _, code in (name.partition(":") for name in names):
@@ -44,14 +44,14 @@ def capability_statement(names: Iterable[str], *, version: str, base: str, creat
         "resource": [_resource(kind, codes) for kind, codes in interactions.items()],
     }
     stored = {"code": "transaction", "documentation": BUNDLE_PROFILE}
-    client = {"mode": "client", "documentation": "IHE RAD IMR 1.1.0: Report Creator.", "interaction": [stored]}
+    sender = "IHE RAD IMR 1.1.0: sender of Store Multimedia Report [RAD-141]."
+    client = {"mode": "client", "documentation": sender, "interaction": [stored]}
     creator = creates and version == "4.0"
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
         "date": CHANGED,
         "kind": "instance",
-        **({"instantiates": [REPORT_CREATOR]} if creator else {}),
         "software": {"name": "Sightline", "version": __version__},
         "implementation": {"description": "Sightline's multimedia reports", "url": f"{base}{FHIR_ROOT}"},
         "fhirVersion": VERSIONS[version],
