@@ -35,10 +35,13 @@ def unresolved(bundle: Json) -> set[str]:
 def reference_faults(bundle: Json, *, stored: Collection[str] = ()) -> Iterator[str]:
     """References to our own resources resolve, in the bundle or among *stored*; none is absolute (HAPI refuses it)."""
     inside = {*_names(bundle), *stored}
+    full_urls = {entry.get("fullUrl") for entry in bundle.get("entry", ())}
     for where, reference in references(bundle, "Bundle"):
         literal = REFERENCE.match(reference)
         if literal and literal[1] in OWN and _unversioned(reference) not in inside:
             yield f"{where}: {reference} is one of ours and not there"
+        if reference.startswith("urn:uuid:") and reference not in full_urls:
+            yield f"{where}: {reference} is the full URL of no entry"
         if re.match(r"https?:", reference):
             yield f"{where}: an absolute reference, which servers refuse or take for another server's"
 

@@ -39,6 +39,7 @@ VALUE_SETS = (
         composition_status=("preliminary", "final", "amended", "entered-in-error"),
     ),
     value_set("SelectionStatus", "Status of a region", selection_status=("available", "entered-in-error")),
+    value_set("WritingMethod", "How a result is written", verb=("PUT", "POST")),
     value_set("EntryContent", "What an entry holds", mime=("text/html", "application/dicom")),
     value_set(
         "MultimediaReportStatus",

@@ -144,13 +144,14 @@ def value_set(name: str, title: str, **codes: tuple[str, ...]) -> Json:
 
 
 def entry(
-    name: str, kind: str, as_profile: str | None, *, low: int = 0, high: str = "*", method: str = "PUT", why: str = ""
+    name: str, kind: str, as_profile: str | None, *, low: int = 0, high: str = "*", method: str = "", why: str = ""
 ) -> Iterator[Json]:
-    """The slice of a Bundle's entries for one resource type."""
+    """The slice of a Bundle's entries for one resource type; *method* where only one is allowed."""
+    said = {"fixedCode": method} if method else {"binding": required("WritingMethod")}
     yield at(f"entry:{name}", why, min=low, max=high)
     yield at(f"entry:{name}.resource", min=1, type=is_a(kind, as_profile))
     yield at(f"entry:{name}.request", min=1)
-    yield at(f"entry:{name}.request.method", why, fixedCode=method)
+    yield at(f"entry:{name}.request.method", why, **said)
 
 
 def naming(path: str, kind: str) -> str:

@@ -189,7 +189,12 @@ DEVICE = profile(
     at("text", min=1),
     at("contained", max="0"),
     at("extension", max="0"),
-    at("identifier", "The weights by their hash (RFC 6920).", min=1, max="1"),
+    at(
+        "identifier",
+        "The weights by their hash (RFC 6920); our id, where the server gives its own.",
+        min=1,
+        max="2",
+    ),
     at("identifier.system", min=1, fixedUri=URI),
     at("identifier.value", min=1),
     at("status", min=1, fixedCode="active"),
@@ -207,7 +212,12 @@ DEVICE = profile(
     at("patient", "A model belongs to no patient.", max="0"),
     title="The model",
     rules=(
-        rule("sl-20", "The identifier is a SHA-256 by RFC 6920", f"identifier.value.all($this.matches('{HASH_URI}'))"),
+        rule(
+            "sl-20",
+            "The model is identified by a SHA-256 by RFC 6920",
+            f"identifier.where(value.matches('{HASH_URI}')).count() = 1"
+            f" and identifier.where(value.startsWith('urn:uuid:').not()).count() = 1",
+        ),
     ),
 )
 
@@ -342,7 +352,7 @@ AUDIT = profile(
 TRANSACTION = profile(
     "SightlineTransaction",
     "Bundle",
-    "What Sightline writes for one report version and one study, in one transaction of PUTs to derived ids.",
+    "What Sightline writes for one report version and one study, in one transaction.",
     at("type", fixedCode="transaction"),
     at("entry", min=2, slicing=by("type", "resource", rules="closed")),
     *entry("device", "Device", "SightlineDevice", low=1, high="1"),
@@ -351,6 +361,13 @@ TRANSACTION = profile(
     *entry("provenance", "Provenance", "SightlineProvenance", low=1, high="1"),
     *entry("event", "AuditEvent", "SightlineAuditEvent", low=1, high="1"),
     title="One transaction",
+    rules=(
+        rule(
+            "sl-70",
+            "What is not put to its id is created only if it is not there (for servers that give ids themselves)",
+            "entry.request.where(method = 'POST').all(ifNoneExist.exists())",
+        ),
+    ),
 )
 
 PROFILES = (DEVICE, PHRASE, DOCUMENT, PROVENANCE, AUDIT, TRANSACTION)

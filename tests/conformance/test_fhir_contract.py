@@ -5,12 +5,14 @@ from functools import cache
 
 import pytest
 from fhir_check import checker
-from fhir_examples import BASE, HOSPITAL, taken_back, transaction
+from fhir_examples import BASE, HOSPITAL, evidences, taken_back, transaction
 from matrix import CELLS, ORDINARY, evidence_of
 
 from plugin.fhir.capability import Release
 from plugin.fhir.multimedia import about_of, frame_of, rendered, report_at, store_bundle
+from plugin.fhir.naming import condition, in_server_ids
 from plugin.fhir.selections import selections_of
+from plugin.identity import derived_id
 from plugin.page.document import evidence_document
 
 # What pixels are stored like makes no difference to FHIR: these are the cells that differ in what does.
@@ -32,6 +34,24 @@ def test_results_of_the_matrix_hold_to_r5_and_are_taken_back_in_both(cell):
     assert checker("R5").written(transaction(evidence(cell), release=Release.R5)) == []
     for release in Release:
         assert checker(release.value).written(taken_back(evidence(cell), release=release)) == []
+
+
+@pytest.mark.parametrize("release", Release)
+@pytest.mark.parametrize("name", evidences())
+def test_results_hold_to_our_profiles_where_the_server_gives_ids_itself(name, release):
+    resources = [each["resource"] for each in transaction(evidences()[name], release=release)["entry"]]
+    names = [f"{each['resourceType']}/{each['id']}" for each in resources]
+    new = {name: f"urn:uuid:{derived_id('test', name)}" for name in names}
+    entries = [
+        {
+            "fullUrl": new[name],
+            "resource": in_server_ids(resource, name, {}, new),
+            "request": {"method": "POST", "url": resource["resourceType"], "ifNoneExist": condition(name)},
+        }
+        for name, resource in zip(names, resources, strict=True)
+    ]
+
+    assert checker(release.value).written({"resourceType": "Bundle", "type": "transaction", "entry": entries}) == []
 
 
 @pytest.mark.parametrize("cell", DIFFERENT, ids=str)

@@ -271,6 +271,10 @@ def entry(number, **fields):
     return lambda bundle: bundle["entry"][number].update(fields)
 
 
+def names_report(entity):
+    return entity["what"].get("reference", "").startswith("DiagnosticReport/")
+
+
 REGION, SEGMENT, CERTAINTY = "111030", "121191", "111012"
 UNKNOWN = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}]}
 SNOMED = {"system": "http://snomed.info/sct", "code": "404684003"}
@@ -385,11 +389,32 @@ OWN_FAULTS = {
         of_kind("Provenance", lambda r: r["agent"][0]["type"]["coding"][0].update(code="verifier")),
         "the pattern",
     ),
+    "event by a person": (
+        of_kind("AuditEvent", lambda r: r["agent"][0].update(who={"reference": "Practitioner/1"})),
+        "reference to Practitioner, allowed are Device",
+    ),
+    "event that quotes a name": (of_kind("AuditEvent", lambda r: r["entity"][1].update(name="Smith")), "name: 1 given"),
+    "event that quotes a query": (
+        of_kind("AuditEvent", lambda r: r["entity"][1].update(query="eA==")),
+        "query: 1 given",
+    ),
+    "event that failed": (of_kind("AuditEvent", put(outcome="8")), "not the fixed value"),
+    "event that names no report": (
+        of_kind("AuditEvent", lambda r: r.update(entity=[e for e in r["entity"] if not names_report(e)])),
+        "sl-45:",
+    ),
+    "event that says nothing of what was done": (
+        of_kind("AuditEvent", lambda r: r["entity"][-1].pop("lifecycle")),
+        "sl-46:",
+    ),
+    "results without an event": (lambda b: b["entry"].pop(), "entry:event: 0 given"),
     "reference to a device that is not there": (phrase(put(device={"reference": "Device/other"})), "not there"),
     "absolute reference": (phrase(put(subject={"reference": "https://x.example/Patient/1"})), "an absolute reference"),
     "entry to another address": (entry(1, request={"method": "PUT", "url": "Observation/x"}), "not the address"),
     "entry written twice": (lambda b: b["entry"].append(b["entry"][1]), "written twice"),
-    "entry that is created anew each time": (entry(1, request={"method": "POST", "url": "Observation"}), "PUT"),
+    "entry that is created anew each time": (entry(1, request={"method": "POST", "url": "Observation"}), "sl-70:"),
+    "entry that is patched": (entry(1, request={"method": "PATCH", "url": "Observation/x"}), "WritingMethod"),
+    "reference to what is not made along": (phrase(put(device={"reference": "urn:uuid:x"})), "full URL of no entry"),
     "the radiologist's own report": (
         lambda b: b["entry"].append({"resource": REPORT, "request": {"method": "PUT", "url": "DiagnosticReport/a"}}),
         "none of device, phrase, document, provenance",
@@ -404,6 +429,65 @@ def test_the_checker_finds_faults_against_our_profiles(checker, fault):
     spoil(bundle)
 
     assert any(says in line for line in checker.written(bundle)), checker.written(bundle)
+
+
+def derived(resource):
+    return "derivedFrom" in resource
+
+
+# The same for what a server of R5 gets
+R5_FAULTS = {
+    "lit phrase that is derived from nothing": (phrase(lambda r: r.pop("derivedFrom"), derived), "sl-14:"),
+    "denied phrase that is derived from a region": (
+        lambda b: first(b, "Observation", claims("NEG")).update(
+            derivedFrom=first(b, "Observation", derived)["derivedFrom"]
+        ),
+        "sl-14:",
+    ),
+    "unlit phrase that is derived from a region": (
+        lambda b: first(b, "Observation", unlit).update(derivedFrom=first(b, "Observation", derived)["derivedFrom"]),
+        "sl-14:",
+    ),
+    "phrase that is derived from a study": (
+        phrase(put(derivedFrom=[{"reference": "ImagingStudy/1"}]), derived),
+        "reference to ImagingStudy, allowed are ImagingSelection",
+    ),
+    "reference to a region that is not there": (
+        phrase(put(derivedFrom=[{"reference": "ImagingSelection/1"}]), derived),
+        "not there",
+    ),
+    "region that stands in the phrase, too": (
+        phrase(lambda r: of(r, REGION).update(extension=[{"url": R5 + "studyUid", "valueId": "1.2"}]), derived),
+        "extension: 1 given, at most 0",
+    ),
+    "region without words for it": (phrase(lambda r: of(r, REGION).pop("valueString"), derived), "sl-3:"),
+    "region without an outline": (
+        of_kind("ImagingSelection", lambda r: r["instance"][0].pop("imageRegion2D")),
+        "imageRegion2D: 0 given",
+    ),
+    "outline that is not closed": (
+        of_kind("ImagingSelection", lambda r: r["instance"][0]["imageRegion2D"][0]["coordinate"].pop()),
+        "sl-62:",
+    ),
+    "size as a number": (attachment(1, size=5), "not a JSON value for integer64"),
+    "names as R4 has them": (of_kind("Device", lambda r: r.update(deviceName=r.pop("name"))), "no such element"),
+    "entry about two reports": (
+        of_kind("DocumentReference", lambda r: r.update(event=r["event"][:1] * 2)),
+        "sl-30:",
+    ),
+    "event as R4 has it": (of_kind("AuditEvent", put(outcome="0")), "an object is needed"),
+}
+
+
+@pytest.mark.parametrize("fault", R5_FAULTS)
+def test_the_checker_finds_faults_in_the_form_for_r5(fault):
+    spoil, says = R5_FAULTS[fault]
+    bundle = json.loads(written("one phrase of a kind", Release.R5))
+    spoil(bundle)
+
+    found = checker_of("R5").written(bundle)
+
+    assert any(says in line for line in found), found
 
 
 @pytest.mark.parametrize("fault", FAULTS)
