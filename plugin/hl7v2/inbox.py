@@ -22,9 +22,11 @@ _WITHDRAWN = (ReportStatus.CANCELLED, ReportStatus.ENTERED_IN_ERROR)
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A folder per report, in it a file per version: ``<when sent>-<hash of content>-<hash of control ID>.json``.
+    """A file for each version: ``<report>.<when sent>-<hash of content>-<hash of control ID>.json``.
 
-    Several threads may keep reports at once; one process at a time.
+    They lie in 256 folders by the first characters of the report, all made at once: a report's versions are a short
+    list however many reports there are, and whoever looks through the folders sees none come later. Several threads may
+    keep reports at once; one process at a time.
     """
 
     folder: Path
@@ -48,19 +50,24 @@ class Inbox:
                 raise TransientError(f"The report cannot be written to disk ({error.strerror}).") from None
 
     def _keep(self, report: ReceivedReport, sent: datetime) -> bool:
-        folder = self.folder / report.report_id
-        there = sorted(path.stem for path in folder.glob("*.json"))
+        folder, prefix = self.folder / report.report_id[:2], f"{report.report_id}."
+        if not folder.is_dir():
+            self._make_folders()
+        there = sorted(path.stem.removeprefix(prefix) for path in folder.glob(f"{prefix}*.json"))
         content = report.content_sha256[:16]
         name = f"{content}-{sha256_hex(report.control_id.encode())[:8]}"
         if any(each.endswith(name) for each in there) or (there and content in there[-1]):
             return False
-        folder.mkdir(parents=True, exist_ok=True)
         stamp = _free(sent.astimezone(UTC), {each.split("-")[0] for each in there})
         version = f"{stamp:{_STAMP}}-{name}"
         earlier = [each for each in there if each < version]
-        before = json.loads((folder / f"{earlier[-1]}.json").read_bytes()) if earlier else None
-        _write_atomically(folder / f"{version}.json", _bundle(report, stamp, version, before=before))
+        before = json.loads((folder / f"{prefix}{earlier[-1]}.json").read_bytes()) if earlier else None
+        _write_atomically(folder / f"{prefix}{version}.json", _bundle(report, stamp, version, before=before))
         return True
+
+    def _make_folders(self) -> None:
+        for number in range(256):
+            (self.folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
 
 
 def _free(stamp: datetime, taken: set[str]) -> datetime:

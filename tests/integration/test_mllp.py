@@ -396,6 +396,19 @@ def test_a_file_is_complete_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_new_report_does_not_make_the_feed_show_all_others_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plugin.reports.feeds.OVERLAP_S", 0)
+    site.send(*(oru(field(OBR, 3, f"A{number}"), *OBX) for number in range(20)))
+    pages = list(site.feed.look(""))
+    time.sleep(0.02)
+    site.send(oru(field(OBR, 3, "NEW"), *OBX))
+
+    (page,) = site.feed.look(pages[-1].cursor)
+
+    assert len([ref for each in pages for ref in each.reports]) == 20
+    assert 1 <= len(page.reports) <= 2
+
+
 # Blocks, without a socket
 
 
