@@ -21,6 +21,7 @@ from plugin.errors import InputError, MissingError, TransientError, WithdrawnErr
 from plugin.fhir.capability import Release
 from plugin.fhir.life import names_of, selections_among, settled, withdrawal
 from plugin.fhir.multimedia import Organization, multimedia_id, multimedia_json, store_bundle
+from plugin.fhir.regions import region_names, regions_bundle, regions_of
 from plugin.fhir.writing import bundle_of
 from plugin.matching import Match, MatchedBy, match, report_about
 from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
@@ -70,6 +71,7 @@ class Tools:
     correct_orientation : whether a film that lies on its side or upside down is grounded as if it were upright.
     pictures, heatmaps : write these Secondary Captures, too.
     organization : who answers for reports that do not say so themselves.
+    basic_regions : write each region to a FHIR server of R4 as a resource of its own, too.
     """
 
     read_report: ReportReader
@@ -82,6 +84,7 @@ class Tools:
     pictures: bool = False
     heatmaps: bool = False
     organization: Organization | None = None
+    basic_regions: bool = False
 
     def provenance(self, now: datetime) -> Provenance:
         """Who takes results back, and when; there is no text then."""
@@ -234,6 +237,8 @@ def _write(
     edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
     known = _phrases_known(stored, before) | {grounded.tracking_uid for grounded in evidence.phrases}
     edges.reports.write(settled(outputs.bundle, _there(edges.reports, study, report_id, known)))
+    if tools.basic_regions:
+        _write_regions(regions_of(evidence), edges.reports, tracking_uids=known, images=_images_known(stored, evidence))
     replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
     reject(
         replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
@@ -258,6 +263,8 @@ def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -
     now, release = tools.clock(), edges.reports.release
     if bundle := withdrawal(study, report_id, there, by=tools.provenance(now), now=now, release=release):
         edges.reports.write(bundle)
+    if tools.basic_regions:
+        _write_regions((), edges.reports, tracking_uids=known, images=_images_known(stored))
     reject(standing(stored), Reason.WITHDRAWN, archive=edges.archive, model=tools.grounder.card, now=now)
 
 
@@ -272,6 +279,27 @@ def _there(
     """What the report store holds of what was written about *study* and a report."""
     found = reports.written(names_of(study, report_id, tracking_uids))
     return (*found, *reports.written(selections_among(found)))
+
+
+def _images_known(stored: tuple[StoredResult, ...], evidence: Evidence | None = None) -> frozenset[str]:
+    """The images that phrases of any version of a report may have been lit on."""
+    now = (image.ref.sop_instance_uid for image in evidence.images) if evidence else ()
+    return frozenset((*now, *(uid for result in stored for uid in result.source_uids)))
+
+
+def _write_regions(
+    wanted: tuple[Mapping[str, object], ...],
+    reports: ReportStore,
+    *,
+    tracking_uids: frozenset[str],
+    images: frozenset[str],
+) -> None:
+    """Make the regions at a server of R4 the *wanted* ones; one of R5 has them with the results."""
+    if reports.release is not Release.R4:
+        return
+    there = reports.written(region_names(tracking_uids, images))
+    if bundle := regions_bundle([dict(each) for each in wanted], there):
+        reports.write(bundle)
 
 
 def _publish(evidence: Evidence, publication: Publication | None, *, tools: Tools) -> None:

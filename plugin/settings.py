@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     fhir_certificate_file: Path | None = Field(default=None, description="Our certificate for the FHIR server.")
     fhir_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     report_categories: str = Field(default="", description="Categories of reports to look for there; empty: any.")
+    imaging_selection: Literal["none", "basic"] = Field(
+        default="none", description="What an R4 server gets for a region: nothing, or a Basic."
+    )
     write_imr: bool = Field(default=False, description="Also store multimedia reports at the FHIR server (IHE IMR).")
     organization: str | None = Field(default=None, description="Name of the institution that answers for reports.")
     organization_identifier: str | None = Field(default=None, description="Its identifier, system|value.")

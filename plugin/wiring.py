@@ -114,6 +114,7 @@ def make_tools(settings: Settings) -> Tools:
         pictures=settings.write_pictures,
         heatmaps=settings.write_heatmaps,
         organization=organization_of(settings),
+        basic_regions=settings.imaging_selection == "basic",
     )
 
 

@@ -85,10 +85,15 @@ class Held:
 
     @property
     def observations(self) -> tuple[Fhir, ...]:
-        """The Observations that were written about its phrases."""
+        """The Observations that were written about its phrases, as R4."""
         bundle = json.loads(self.kept.read("fhir.json") or b"{}")
         resources = (entry["resource"] for entry in bundle.get("entry", ()))
-        return tuple(each for each in resources if each["resourceType"] == "Observation")
+        return tuple(_as_r4(each) for each in resources if each["resourceType"] == "Observation")
+
+
+def _as_r4(observation: Fhir) -> Fhir:
+    """One that was written for a server of R5 is derived from ImagingSelections, which R4 does not know."""
+    return {name: value for name, value in observation.items() if name != "derivedFrom"}
 
 
 def held(shelf: Shelf) -> Iterator[Held]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,14 @@ class Site:
         for each in resources:
             self.client.put(f"{self.base_url}/{each['resourceType']}/{each['id']}", json=each).raise_for_status()
 
-    def process(self) -> None:
-        process(STUDY, edges=self.edges, tools=TOOLS, page_url=None)
+    def process(self, tools: Tools = TOOLS) -> None:
+        process(STUDY, edges=self.edges, tools=tools, page_url=None)
+
+    def regions(self) -> dict[str, str]:
+        """Status and version of each region that stands there as a Basic, by its id."""
+        bundle = self.client.get(f"{self.base_url}/Basic", params={"_count": "1000"}).raise_for_status().json()
+        found = (entry["resource"] for entry in bundle.get("entry", ()))
+        return {each["id"]: f"{each['extension'][0]['valueCode']} {each['meta']['versionId']}" for each in found}
 
     def multimedia(self) -> list[dict[str, Any]]:
         asked = {"identifier": f"{REPORT_SYSTEM}|{KEY}"}
@@ -175,3 +181,29 @@ def test_what_was_stored_links_to_pages_and_regions_that_our_endpoint_has(site: 
         ours["basedOn"][0]["reference"],
     ):
         assert site.client.get(reference).status_code == 200
+
+
+def test_regions_are_resources_of_their_own_by_option(site: Site) -> None:
+    tools = replace(TOOLS, basic_regions=True)
+    elsewhere = set(site.regions())
+    site.process()
+    assert set(site.regions()) == elsewhere
+
+    site.process(tools)
+    first = {name: state for name, state in site.regions().items() if name not in elsewhere}
+    site.process(tools)
+    assert {name: state for name, state in site.regions().items() if name in first} == first
+    assert len(first) == 2
+    assert all(state.startswith("available") for state in first.values())
+
+    only_one = replace(tools, read_report=lambda text: Reading(read(text).phrases[:2]))
+    site.put(radiologists(status="amended"))
+    site.process(only_one)
+    states = sorted(state.partition(" ")[0] for name, state in site.regions().items() if name in first)
+    assert states == ["available", "entered-in-error"]
+
+    site.put(radiologists(status="entered-in-error"))
+    for _ in range(2):
+        with pytest.raises(WithdrawnError):
+            site.process(tools)
+    assert {state.partition(" ")[0] for name, state in site.regions().items() if name in first} == {"entered-in-error"}

@@ -21,6 +21,7 @@ from fhir_check import checker
 from lxml import etree, html
 from queues import MemoryQueue
 
+from plugin.fhir.capability import Release
 from plugin.fhir.multimedia import Organization, multimedia_id
 from plugin.flow import outputs_of
 from plugin.imr.endpoint import MultimediaReports
@@ -273,6 +274,16 @@ def test_observations_are_included_when_asked_for(http: TestClient) -> None:
     assert checker().check(bundle) == []
     for entry in bundle["entry"]:
         assert http.get(urlsplit(entry["fullUrl"]).path).json() == entry["resource"]
+
+
+def test_observations_are_r4_also_where_the_fhir_server_speaks_r5(results: ResultFolder, http: TestClient) -> None:
+    kept = kept_report(EVIDENCE.report, created=EVIDENCE.provenance.created)
+    results.write(STUDY, kept, outputs_of(EVIDENCE, organization=HOSPITAL, release=Release.R5).kept)
+
+    bundle = http.get("/fhir/DiagnosticReport?_include=DiagnosticReport:result").json()
+
+    assert len(bundle["entry"]) == 9
+    assert checker().check(bundle) == []
 
 
 # Read
