@@ -250,10 +250,12 @@ class ReportStore(Protocol):
     def write(self, bundle: str) -> None:
         """Write a FHIR transaction Bundle (JSON) of PUT entries, all or nothing; the same bundle twice changes nothing.
 
+        An entry with ``request.ifMatch`` is written over that version of :meth:`written` and over no other.
+
         Raises
         ------
         TransientError
-            If the server does not answer.
+            If the server does not answer, or another version stands there by now.
         ConformanceError
             If the server refuses the bundle.
         """

@@ -52,7 +52,7 @@ def settled(bundle: str, there: Sequence[Mapping[str, Any]]) -> str:
     entries = [put(_with_decision(entry["resource"], before)) for entry in document["entry"]]
     asked = {entry["request"]["url"] for entry in entries}
     gone = [put(withdrawn(each)) for name, each in before.items() if name not in asked]
-    return json.dumps(document | {"entry": [*entries, *gone]}, ensure_ascii=False, indent=1) + "\n"
+    return _over(document | {"entry": [*entries, *gone]}, there)
 
 
 def withdrawn(resource: Fhir) -> Fhir:
@@ -123,7 +123,18 @@ def withdrawal(
         taken_back=targets,
     )
     form = as_r5 if release is Release.R5 else dict
-    return transaction(present([form(device_of(by)), *gone, provenance, form(event)]), release)
+    return _over(
+        json.loads(transaction(present([form(device_of(by)), *gone, provenance, form(event)]), release)), there
+    )
+
+
+def _over(document: Fhir, there: Iterable[Mapping[str, Any]]) -> str:
+    """*document* as JSON, to be written over *there* alone: what a radiologist decides in between is not lost."""
+    versions = {name_of(dict(each)): each.get("meta", {}).get("versionId") for each in there}
+    for request in (entry["request"] for entry in document["entry"]):
+        if version := versions.get(request["url"]):
+            request["ifMatch"] = f'W/"{version}"'
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
 def _report(report_id: str) -> Fhir:

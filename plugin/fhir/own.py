@@ -63,28 +63,46 @@ class OwnResources:
         """
         return self.there((name,)).get(name)
 
-    def write(self, resources: Iterable[Element]) -> None:
+    def write(self, resources: Iterable[Element], *, versions: Mapping[str, str] | None = None) -> None:
         """Write *resources*, each under its derived id, all or nothing; what stands there already is left alone.
 
         All or nothing holds as far as the server's transactions do. A server that gives ids itself and refuses the
         transaction gets one resource after the other, and what is missing by the next try.
 
+        Parameters
+        ----------
+        versions : name -> ``meta.versionId`` of what a resource was made from: it is written over no other version.
+
         Raises
         ------
+        ConflictError
+            If another version stands there, or another writer keeps winning: read again, and decide anew.
         TransientError
-            If the server does not answer, or another writer keeps winning.
+            If the server does not answer.
         ConformanceError
             If the server refuses a resource.
         """
         wanted = {f"{each.type}/{each.id}": each for each in resources}
+        made_from = versions or {}
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                self._write(wanted, made_from)
+            except ConflictError:  # by our own first try perhaps, whose answer was lost
+                if not left:
+                    raise
+            else:
+                return
+
+    def _write(self, wanted: Mapping[str, Element], made_from: Mapping[str, str]) -> None:
         if not self._server_gives_ids:
             there = self.there(wanted)
             wanted = {name: each for name, each in wanted.items() if not _equal(there.get(name), each)}
             new = [name for name in wanted if name not in there]
-            if not wanted or (not self._server_gives_ids and self._written_by_put(wanted, new)):
+            matches = _matches(wanted, there, made_from)
+            if not wanted or (not self._server_gives_ids and self._written_by_put(wanted, new, matches)):
                 return
         with self._alone():
-            self._create(wanted)
+            self._create(wanted, made_from)
 
     def there(self, names: Iterable[str]) -> dict[str, Element]:
         """What stands there of *names*, each as :meth:`read` tells it; raises as it does."""
@@ -99,13 +117,14 @@ class OwnResources:
             there |= {name: Element(in_derived_ids(hits[0].json, name)) for name, hits in found.items()}
         return there
 
-    def _written_by_put(self, changed: Mapping[str, Element], new: list[str]) -> bool:
+    def _written_by_put(self, changed: Mapping[str, Element], new: list[str], matches: Mapping[str, str]) -> bool:
         """Whether the server took *changed* under our ids; False once it is known to give ids itself."""
         if new and self._server.capability.refuses_ids(*(name.partition("/")[0] for name in new)):
             self._server_gives_ids = True
             return False
         try:
-            self._server.transaction(_transaction(_put(dict(each.json)) for each in changed.values()))
+            entries = (_put(each.json, matches.get(name, "")) for name, each in changed.items())
+            self._server.transaction(_transaction(entries), conditional=bool(matches))
         except RefusedError:
             # Is it the ids, or what the resources say? One of them alone tells.
             if not new or self._server_gives_ids is False or self._server.put(changed[new[0]].json):
@@ -116,28 +135,20 @@ class OwnResources:
             self._server_gives_ids = False
         return True
 
-    def _create(self, wanted: Mapping[str, Element]) -> None:
+    def _create(self, wanted: Mapping[str, Element], made_from: Mapping[str, str]) -> None:
         """Make or change *wanted* where the server gives ids; for one worker at a time."""
-        conflict: ConflictError | None = None
-        for _ in range(TRIES):
-            there = self._swept(dict.fromkeys([*wanted, *own_references(wanted.values())]))
-            changed = {name: each for name, each in wanted.items() if not _same(name, there.get(name), each)}
-            places = {name: f"{each.type}/{each.id}" for name, each in there.items()}
-            try:
-                self._create_together(changed, places)
-            except ConflictError as error:  # a writer elsewhere: look again what is there
-                conflict = error
-            else:
-                self._swept(name for name in changed if name not in places)
-                return
-        if conflict is not None:
-            raise conflict
+        there = self._swept(dict.fromkeys([*wanted, *own_references(wanted.values())]))
+        changed = {name: each for name, each in wanted.items() if not _same(name, there.get(name), each)}
+        places = {name: f"{each.type}/{each.id}" for name, each in there.items()}
+        if changed:
+            self._create_together(changed, places, _matches(changed, there, made_from))
+            self._swept(name for name in changed if name not in places)
 
-    def _create_together(self, changed: Mapping[str, Element], places: Mapping[str, str]) -> None:
+    def _create_together(
+        self, changed: Mapping[str, Element], places: Mapping[str, str], matches: Mapping[str, str]
+    ) -> None:
         new = {name: f"urn:uuid:{derived_id('placeholder', name)}" for name in changed if name not in places}
-        entries = [_entry(name, each.json, places, new) for name, each in changed.items()]
-        if not entries:
-            return
+        entries = [_entry(name, each.json, places, new, matches) for name, each in changed.items()]
         try:
             self._server.transaction(_transaction(entries), conditional=True)
         except RefusedError:
@@ -211,6 +222,22 @@ def _same(name: str, there: Element | None, wanted: Element) -> bool:
     return there is not None and _equal(Element(in_derived_ids(there.json, name)), wanted)
 
 
+def _matches(changed: Iterable[str], there: Mapping[str, Element], made_from: Mapping[str, str]) -> dict[str, str]:
+    """The condition under which each of *changed* may be written, as far as it was made from a version.
+
+    Raises
+    ------
+    ConflictError
+        If another version stands there.
+    """
+    matches = {name: made_from[name] for name in changed if name in made_from}
+    for name, version in matches.items():
+        stands = there[name].child("meta").string("versionId") if name in there else ""
+        if stands != version:
+            raise ConflictError("another writer changed a resource of ours meanwhile; it is read again")
+    return {name: f'W/"{version}"' for name, version in matches.items()}
+
+
 # A transaction
 
 
@@ -218,13 +245,20 @@ def _transaction(entries: Iterable[Json]) -> str:
     return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}, ensure_ascii=False)
 
 
-def _put(resource: Mapping[str, Any]) -> Json:
-    return {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+def _put(resource: Mapping[str, Any], if_match: str = "") -> Json:
+    request = {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}
+    return {"resource": resource, "request": request | ({"ifMatch": if_match} if if_match else {})}
 
 
-def _entry(name: str, resource: Mapping[str, Any], places: Mapping[str, str], new: Mapping[str, str]) -> Json:
+def _entry(
+    name: str,
+    resource: Mapping[str, Any],
+    places: Mapping[str, str],
+    new: Mapping[str, str],
+    matches: Mapping[str, str],
+) -> Json:
     told = in_server_ids(resource, name, places, new)
     if name in places:
-        return _put(told)
+        return _put(told, matches.get(name, ""))
     request = {"method": "POST", "url": name.partition("/")[0], "ifNoneExist": condition(name)}
     return {"fullUrl": new[name], "resource": told, "request": request}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from plugin.reports.candidates import Candidate, is_about, newest_first, newest_
 from plugin.values import Report, ReportDescription, ReportRef
 
 _PAGE = "100"
+_ETAG = re.compile(r'W/"([A-Za-z0-9\-.]{1,64})"')
 _FOLLOWED = ("subject", "imagingStudy", "study", "basedOn", "result")
 
 
@@ -94,7 +96,13 @@ class FhirReportStore:
 
     def write(self, bundle: str) -> None:
         """See :class:`plugin.ports.ReportStore`. What stands there already is not put again, as a new version."""
-        self._own.write(entry.child("resource") for entry in puts(bundle))
+        entries = puts(bundle)
+        versions = {
+            entry.child("request").string("url"): version[1]
+            for entry in entries
+            if (version := _ETAG.fullmatch(entry.child("request").string("ifMatch")))
+        }
+        self._own.write((entry.child("resource") for entry in entries), versions=versions)
 
     def _anchors(self, study: StudyIdentity) -> Iterator[Element]:
         """The study, its orders and its patient, as far as the server has them."""

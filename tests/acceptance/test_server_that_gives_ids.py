@@ -154,6 +154,26 @@ def test_a_change_goes_to_the_resource_that_is_there(plain: Site) -> None:
     assert there["content"][0]["attachment"]["url"] == "other.html"
 
 
+def test_what_another_writer_changed_meanwhile_is_not_written_over(plain: Site) -> None:
+    plain.faults.always(ways.NoUpdateAsCreate())
+    text = small("meanwhile")
+    plain.store.write(text)
+    (name,) = (each for each in names(text) if each.startswith("Observation/"))
+    (read,) = plain.store.written((name,))
+    (there,) = plain.all(name)
+    plain.http.put(f"{plain.engine}/Observation/{there['id']}", json=there | {"status": "final"}).raise_for_status()
+    wanted = json.loads(text.replace("Finding", "Other"))
+    wanted["entry"][1]["request"]["ifMatch"] = f'W/"{read["meta"]["versionId"]}"'
+
+    with pytest.raises(TransientError, match="another writer"):
+        plain.store.write(json.dumps(wanted))
+
+    (after,) = plain.store.written((name,))
+    wanted["entry"][1]["request"]["ifMatch"] = f'W/"{after["meta"]["versionId"]}"'
+    plain.store.write(json.dumps(wanted))
+    assert (after["status"], plain.all(name)[0]["code"]) == ("final", {"text": "Other"})
+
+
 def test_a_transaction_too_large_for_conditional_creates_goes_one_by_one(plain: Site) -> None:
     """This engine takes eight entries at most where one is conditional; Device comes before what refers to it."""
     plain.faults.always(ways.NoUpdateAsCreate())

@@ -86,6 +86,12 @@ def site(fhir_server: str) -> Iterator[Site]:
         yield Site(fhir_server, faults, http)
 
 
+def transaction(resource: dict[str, Any], *, over: str = "") -> str:
+    request = {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}
+    entry = {"resource": resource, "request": request | ({"ifMatch": f'W/"{over}"'} if over else {})}
+    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+
+
 def final(there: Element) -> dict[str, Any]:
     return dict(there.json) | {"status": "final"}
 
@@ -160,6 +166,43 @@ def test_a_transaction_that_meets_another_writer_is_sent_again_on_409_and_412_al
     FhirReportStore(site.client).write(text)
 
     assert len([each for each in site.faults.asked if bad.transactions(each)]) == 2
+
+
+@pytest.mark.parametrize("status", [409, 412])
+@pytest.mark.parametrize("seen", [True, False], ids=["seen before writing", "told by the server"])
+def test_what_another_writer_decided_meanwhile_is_not_written_over(site: Site, status: int, seen: bool) -> None:
+    site.faults.always(bad.answers_as(412, status))
+    store, name = FhirReportStore(site.client), f"Observation/{derived_id('decided', site.tag)}"
+    made = {"resourceType": "Observation", "id": name.partition("/")[2], "status": "preliminary", "code": {"text": "x"}}
+    store.write(transaction(made))
+    (there,) = store.written((name,))
+    theirs = made | {"status": "final"}
+
+    def decide(asked: bad.Asked, forward: bad.Forward) -> bad.Told:
+        site.http.put(f"{site.engine}/{name}", json=theirs).raise_for_status()
+        return forward(asked)
+
+    if seen:
+        site.http.put(f"{site.engine}/{name}", json=theirs).raise_for_status()
+    else:
+        site.faults.next(decide, when=bad.transactions)
+
+    with pytest.raises(TransientError, match="another writer"):
+        store.write(transaction(made | {"code": {"text": "y"}}, over=there["meta"]["versionId"]))
+    (now,) = store.written((name,))
+    assert (now["status"], now["code"]) == ("final", {"text": "x"})
+
+
+def test_a_conditional_write_whose_answer_was_lost_is_seen_as_done(site: Site) -> None:
+    store, name = FhirReportStore(site.client), f"Device/{derived_id('lost answer', site.tag)}"
+    made = {"resourceType": "Device", "id": name.partition("/")[2]}
+    store.write(transaction(made))
+    (there,) = store.written((name,))
+    site.faults.next(bad.reset_after(), when=bad.transactions)
+
+    store.write(transaction(made | {"modelNumber": "2"}, over=there["meta"]["versionId"]))
+
+    assert store.written((name,))[0]["modelNumber"] == "2"
 
 
 # HAPI: absolute references are refused; purely numeric client ids refused.

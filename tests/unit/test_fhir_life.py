@@ -155,3 +155,16 @@ def test_a_withdrawal_of_another_version_is_another_event() -> None:
         return {name for name in sent if name.startswith(("Provenance", "AuditEvent"))}
 
     assert not events(one) & events(two)
+
+
+@pytest.mark.parametrize("write", ["settled", "withdrawal"])
+def test_what_was_there_is_written_over_in_the_version_that_was_read(write: str) -> None:
+    there = stored(bundle())
+    by = make_evidence().provenance
+    taken_back = withdrawal(STUDY, "report-1", there, by=by, now=NOW) or ""
+    sent = settled(bundle(), there) if write == "settled" else taken_back
+
+    conditions = {entry["request"]["url"]: entry["request"].get("ifMatch") for entry in json.loads(sent)["entry"]}
+
+    assert {conditions[f"{each['resourceType']}/{each['id']}"] for each in there} == {'W/"1"'}
+    assert {condition for name, condition in conditions.items() if not name.startswith(OURS)} == {None}
