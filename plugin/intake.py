@@ -30,6 +30,7 @@ from plugin.joining import (
 from plugin.ports import Decided, Entry, ImageArchive, Job, JobQueue, Outcome, ReportBook, ReportStore, StudyIdentity
 from plugin.values import (
     WITHDRAWN_VERSION,
+    Accession,
     PatientRef,
     ReportDescription,
     ReportRef,
@@ -90,6 +91,29 @@ def accession_key(number: str) -> str:
 def patient_key(patient: PatientRef) -> str:
     """What the book remembers in a patient identifier's place."""
     return derived_id("patient", patient.patient_id.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A study that a person may choose, as far as the archive tells now; identifiers of patients are among it."""
+
+    study: StudyRef
+    accession: str = ""
+    patients: tuple[str, ...] = ()
+    date: str = ""
+    description: str = ""
+    modalities: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    radiographs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A report beside the studies that it may be about; *report* is None when it is gone."""
+
+    report: ReportDescription | None
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +265,38 @@ class Intake:
         with contextlib.suppress(SightlineError):  # the word is kept, and acted on when all is there again
             self.take_again(report_id)
         return self.book.entry(report_id) or decided
+
+    def compare(self, entry: Entry) -> Comparison:
+        """The report and its candidates as they are now.
+
+        Raises
+        ------
+        TransientError
+            If archive or report store do not answer.
+        InputError
+            If one of them refuses us.
+        """
+        return Comparison(self.reports.describe(entry.report_id), tuple(map(self._candidate, entry.candidates)))
+
+    def _candidate(self, study: StudyRef) -> Candidate:
+        told = next(iter(self.archive.search(study=study)), StudyDescription(study))
+        try:
+            images = self.archive.describe(study)
+        except MissingError:
+            images = ()
+        accession = told.accession or Accession(next((each.accession_number for each in images), ""))
+        patients = dict.fromkeys(each for each in (told.patient, *(image.patient for image in images)) if each)
+        return Candidate(
+            study,
+            accession=f"{accession.number} {accession.issuer}".strip(),
+            patients=tuple(f"{each.patient_id} {each.issuer}".strip() for each in patients),
+            date=f"{told.date[:4]}-{told.date[4:6]}-{told.date[6:]}" if len(told.date) == 8 else told.date,
+            description=told.description,
+            modalities=told.modalities,
+            body_parts=tuple(dict.fromkeys(image.body_part for image in images)),
+            views=tuple(dict.fromkeys(image.view_position or image.view for image in images)),
+            radiographs=len(images),
+        )
 
     def is_joined(self, study: StudyRef, report_id: str) -> bool:
         """Whether the report is about the study, as far as is known now: what a job is held against when it runs.

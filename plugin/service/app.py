@@ -20,6 +20,7 @@ from plugin.service.keys import keys_router
 from plugin.service.parts import Part, Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
+from plugin.service.review import review_router
 from plugin.service.studies import studies_router, submission, taking
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.watcher import Watcher
@@ -84,6 +85,7 @@ def create_app(
     )
     submit = submission(taken)
     app.include_router(studies_router(services, submit, viewer=viewer is not None))
+    app.include_router(review_router(services.intake))
     app.include_router(events_router(admit, submit))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plugin.intake import StudyTaken
 from plugin.page.view import content_security_policy
-from plugin.ports import Job, JobState
+from plugin.ports import Job, JobState, Outcome
 from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.results import EXAMPLE_UID, results_router
@@ -130,7 +130,8 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
 
     @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
     def home() -> HTMLResponse:
-        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services), viewer=viewer))
+        counts = services.intake.book.counts()
+        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services), viewer=viewer, reports=counts))
 
     @router.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
@@ -144,13 +145,21 @@ def _without_jobs(services: Services) -> tuple[str, ...]:
     return tuple(study.study_instance_uid for study in services.results.studies() if study not in known)
 
 
-def home_page(jobs: tuple[Job, ...], others: tuple[str, ...], *, viewer: bool = False) -> str:
-    """The list of *jobs* and of *others* (UIDs of studies with results but no recent job) as HTML."""
+def home_page(
+    jobs: tuple[Job, ...], others: tuple[str, ...], *, viewer: bool = False, reports: Mapping[Outcome, int]
+) -> str:
+    """The list of *jobs* and of *others* (UIDs of studies with results but no recent job) as HTML.
+
+    Parameters
+    ----------
+    reports : how many have each outcome.
+    """
     style = _style()
     return _template().render(
         jobs=jobs,
         others=others,
         viewer=viewer,
+        reports=reports,
         moving=any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs),
         style=Markup(style),  # noqa: S704 - a file of this package
         policy=content_security_policy(style=style, script=""),

@@ -11,6 +11,7 @@ import pytest
 import requests
 from evidence import kept_of, make_evidence
 from fastapi.testclient import TestClient
+from memory import Site
 from queues import MemoryQueue
 from urllib3 import HTTPResponse
 
@@ -33,7 +34,8 @@ Answers = list[requests.Response | Exception]
 
 def services(folder: Path) -> Services:
     nothing: Any = None
-    return Services(MemoryQueue(), ResultFolder(folder), nothing, nothing, nothing, nothing, nothing)
+    intake = Site(folder.parent / "data").intake
+    return Services(MemoryQueue(), ResultFolder(folder), nothing, intake, nothing, nothing, nothing)
 
 
 @pytest.fixture(scope="module")
