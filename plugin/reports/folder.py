@@ -9,10 +9,11 @@ from typing import Any
 
 from plugin.errors import InputError, TransientError
 from plugin.fhir.capability import Release
-from plugin.fhir.reading import ref_of, report_of
+from plugin.fhir.reading import identity_of, ref_of, report_of
 from plugin.fhir.resource import MAX_BYTES, PdfReader, parse, resources_of
 from plugin.ports import StudyIdentity
 from plugin.reports.candidates import Candidate, is_about, newest_first, newest_of, puts
+from plugin.reports.index import FolderIndex
 from plugin.results import ResultFile, write_results
 from plugin.values import Report, ReportDescription, ReportRef
 
@@ -32,6 +33,7 @@ class FolderReportStore:
         self._folder = folder
         self._results = results
         self._read_pdf = read_pdf
+        self._index = FolderIndex(folder, results, self._keys_of)
 
     def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
         """See :class:`plugin.ports.ReportStore`; files that hold no FHIR are passed over.
@@ -43,17 +45,20 @@ class FolderReportStore:
         InputError
             If a report names the study, but another patient.
         """
-        return newest_first(candidate for candidate in self._candidates() if is_about(candidate, study))
+        keys = (f"study {study.study.study_instance_uid}", f"order {study.accession_number.strip()}")
+        candidates = self._candidates(*keys, thoroughly=True)
+        return newest_first(candidate for candidate in candidates if is_about(candidate, study))
 
     def describe(self, report_id: str) -> ReportDescription | None:
         """See :class:`plugin.ports.ReportStore`."""
-        return newest_of(self._candidates(), report_id)
+        return newest_of(self._candidates(f"report {report_id}"), report_id)
 
     def read(self, report: ReportRef) -> Report:
         """See :class:`plugin.ports.ReportStore`."""
-        for candidate in self._candidates():
-            if ref_of(candidate.report, candidate.resources) == report:
-                return report_of(candidate.report, candidate.resources)
+        for thoroughly in (False, True):
+            for candidate in self._candidates(f"report {report.report_id}", thoroughly=thoroughly):
+                if ref_of(candidate.report, candidate.resources) == report:
+                    return report_of(candidate.report, candidate.resources)
         raise InputError("this version of the report is not in the folder: it was moved, or replaced by a newer one")
 
     @property
@@ -78,12 +83,20 @@ class FolderReportStore:
             why = f" ({cause.strerror})" if isinstance(cause, OSError) else ""
             raise TransientError(f"the results folder cannot be written{why}") from None
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _candidates(self, *keys: str, thoroughly: bool = False) -> Iterator[Candidate]:
+        """The reports in the files that one of *keys* stands for, in the order of the files."""
         if not self._folder.is_dir():
             raise TransientError("the folder of reports is not there: check SIGHTLINE_REPORTS_DIR")
-        for path in sorted(self._folder.rglob("*.json")):
-            if not path.is_relative_to(self._results):
-                yield from candidates_in(path, read_pdf=self._read_pdf)
+        for path in self._index.found(*keys, thoroughly=thoroughly):
+            yield from candidates_in(path, read_pdf=self._read_pdf)
+
+    def _keys_of(self, path: Path) -> Iterator[str]:
+        """The reports in a file, and the studies and orders that they name: no other can be proven to be about one."""
+        for candidate in candidates_in(path, read_pdf=self._read_pdf):
+            identity = identity_of(candidate.report, candidate.resources)
+            yield f"report {candidate.report.id or ref_of(candidate.report, candidate.resources).report_id}"
+            yield from (f"study {uid}" for uid in identity.study_instance_uids)
+            yield from (f"order {number}" for number in identity.accession_numbers)
 
 
 def candidates_in(path: Path, *, read_pdf: PdfReader | None = None) -> Iterator[Candidate]:
