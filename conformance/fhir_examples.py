@@ -20,6 +20,7 @@ from plugin.fhir.capability import Release
 from plugin.fhir.life import withdrawal
 from plugin.fhir.multimedia import Organization, about_of, frame_of, rendered, report_at, store_bundle
 from plugin.fhir.selections import as_basic, selections_of, withdrawn_selection
+from plugin.fhir.subscription import Hook, subscription
 from plugin.fhir.writing import bundle_of
 from plugin.page.document import evidence_document
 from plugin.values import Evidence
@@ -103,7 +104,16 @@ def examples() -> dict[str, Example]:
     made["Bundle-withdrawn.json"] = Example(taken_back(known))
     made["Bundle-results.r5.json"] = Example(transaction(known, release=Release.R5), "R5")
     made["Bundle-withdrawn.r5.json"] = Example(taken_back(known, release=Release.R5), "R5")
-    return made | dict(_multimedia(evidences()["two-images"]))
+    return made | dict(_multimedia(evidences()["two-images"])) | dict(_subscriptions())
+
+
+def _subscriptions() -> Iterator[tuple[str, Example]]:
+    end = datetime(2026, 4, 8, 12, tzinfo=UTC)
+    hook = Hook(f"{BASE}/hooks/fhir", "a secret", categories="RAD")
+    by_topic = Hook(hook.endpoint, hook.secret, categories="RAD", topic="http://fhir.example/topics/reports")
+    yield "Subscription-by-criteria.json", Example(subscription(hook, Release.R4, end=end))
+    yield "Subscription-by-topic.json", Example(subscription(by_topic, Release.R4, end=end))
+    yield "Subscription.r5.json", Example(subscription(by_topic, Release.R5, end=end), "R5")
 
 
 def _multimedia(evidence: Evidence) -> Iterator[tuple[str, Example]]:

@@ -38,6 +38,7 @@ WRITTEN = {
         "DocumentReference": "SightlineDocumentReference",
         "Observation": "SightlinePhraseObservation",
         "Provenance": "SightlineProvenance",
+        "Subscription": "SightlineSubscription",
     },
     "R5": {
         "AuditEvent": "SightlineAuditEventR5",
@@ -47,6 +48,7 @@ WRITTEN = {
         "ImagingSelection": "SightlineImagingSelection",
         "Observation": "SightlinePhraseObservationR5",
         "Provenance": "SightlineProvenanceR5",
+        "Subscription": "SightlineSubscriptionR5",
     },
 }
 

@@ -55,6 +55,9 @@ class BaseChecker:
             used.update(part for given, _ in found for part in (given, f"_{given}"))
             yield from self._cardinality(found, definition, value, where=where)
             for given, code in found:
+                yield from self._siblings(
+                    value.get(f"_{given}"), value.get(given), where=f"{where}._{given}", of=resource
+                )
                 if given in value:
                     target = {"code": code, "definition": definition, "kind": kind, "resource": resource}
                     yield from self._values(value[given], target, where=f"{where}.{given}")
@@ -68,7 +71,7 @@ class BaseChecker:
         name, low, high = definition["path"].rpartition(".")[2], definition.get("min", 0), definition["max"]
         if len(found) > 1:
             yield f"{where}.{name}: more than one type of a choice"
-        items = [value.get(given) for given, _ in found]
+        items = [value.get(given, value.get(f"_{given}")) for given, _ in found]
         count = sum(len(item) if isinstance(item, list) else 1 for item in items)
         if count < low:
             yield f"{where}.{name}: {count} given, at least {low} needed"
@@ -78,6 +81,16 @@ class BaseChecker:
         is_list = definition.get("array", False)
         if any(isinstance(item, list) != is_list for item in items if item is not None):
             yield f"{where}.{name}: {'an array is' if is_list else 'no array is'} needed"
+
+    def _siblings(self, beside: Any, value: Any, *, where: str, of: Json) -> Iterator[str]:
+        """Id and extensions of a primitive, beside it under an underscore; in a list, one or null each (json.html)."""
+        if beside is None:
+            return
+        items = beside if isinstance(beside, list) else [beside]
+        if isinstance(beside, list) and isinstance(value, list) and len(beside) != len(value):
+            yield f"{where}: {len(beside)} given beside {len(value)}"
+        for item in filter(lambda each: each is not None, items):
+            yield from self._complex(item, "Element", "Element", where=where, resource=of)
 
     def _values(self, value: Any, target: Json, *, where: str) -> Iterator[str]:
         items = value if isinstance(value, list) else [value]

@@ -21,6 +21,9 @@ KNOWN: dict[str, tuple[tuple[str, int, int, str], ...] | str] = {
         ("selector", 0, 1, "valueString"),
     ),
     "http://hl7.org/fhir/StructureDefinition/data-absent-reason": "valueCode",
+    # Subscriptions R5 Backport 1.1.0
+    "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-filter-criteria": "valueString",
+    "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-payload-content": "valueCode",
 }
 
 

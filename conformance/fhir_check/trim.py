@@ -29,7 +29,7 @@ RESOURCES = {
     "r5": (  # noqa: SIM905
         "AuditEvent Basic Binary Bundle CapabilityStatement Device DiagnosticReport DocumentReference Endpoint "
         "ImagingSelection ImagingStudy Observation OperationOutcome Organization Parameters Patient Practitioner "
-        "PractitionerRole Provenance ServiceRequest StructureDefinition Subscription"
+        "PractitionerRole Provenance ServiceRequest StructureDefinition Subscription SubscriptionTopic"
     ).split(),
 }
 # Systems whose codes are held against their list wherever they are used, also where the binding is a mere suggestion.
@@ -72,7 +72,7 @@ def trimmed(release: str, folder: Path) -> Json:
     }
     value_sets = {each["url"]: each for each in found if each["resourceType"] == "ValueSet"}
     systems = {each["url"]: each for each in found if each["resourceType"] == "CodeSystem"}
-    needed = _closure(RESOURCES[release], types)
+    needed = _closure([*RESOURCES[release], "Element"], types)
     kept = {name: [_element(each) for each in types[name]["snapshot"]["element"]] for name in needed}
     bound = sorted({each["binding"] for elements in kept.values() for each in elements if "binding" in each})
     return {

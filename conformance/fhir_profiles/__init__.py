@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fhir_profiles import multimedia, release5, results
+from fhir_profiles import multimedia, release5, results, waking
 from fhir_profiles.codes import CODE_SYSTEM, VALUE_SETS
 from fhir_profiles.definition import Json
 
@@ -23,7 +23,7 @@ INDEX = FOLDER.with_name("README.md")
 
 def artefacts() -> dict[str, Json]:
     """File name -> resource."""
-    made = (CODE_SYSTEM, *VALUE_SETS, *results.PROFILES, *release5.PROFILES, *multimedia.PROFILES)
+    made = (CODE_SYSTEM, *VALUE_SETS, *results.PROFILES, *release5.PROFILES, *multimedia.PROFILES, *waking.PROFILES)
     return {f"{each['resourceType']}-{each['id']}.json": each for each in made}
 
 

@@ -23,7 +23,8 @@ TAIL = """
 
 None of our own. Used are R5's elements as cross-version extensions (R5 versions.html#extensions:
 `http://hl7.org/fhir/5.0/StructureDefinition/extension-ImagingSelection.*` and
-`extension-DiagnosticReport.supportingInfo`), and of HL7's extension pack `textLink` and `data-absent-reason`.
+`extension-DiagnosticReport.supportingInfo`), of HL7's extension pack `textLink` and `data-absent-reason`, and of the
+Subscriptions R5 Backport `backport-filter-criteria` and `backport-payload-content`.
 """
 
 
