@@ -154,7 +154,7 @@ def reports(settings: Settings) -> Finding:
     if settings.fhir_url is None:
         return _folder("report store", settings.reports_dir, "SIGHTLINE_FHIR_URL")
     try:
-        server = make_fhir_client(settings, settings.fhir_url)
+        server = make_fhir_client(settings, settings.fhir_url).impatient()
         told = server.capability
         next(server.pages("DiagnosticReport", (("_count", "1"), ("_elements", "id"))), None)
     except SightlineError as error:

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     archive_client_secret: SecretStr | None = Field(default=None, description="Its secret.")
     archive_scope: str = Field(default="", description="Scope to ask for there.")
     archive_ca_file: Path | None = Field(default=None, description="Authorities that the archive's certificate is of.")
+    archive_certificate_file: Path | None = Field(default=None, description="Our certificate for the archive.")
+    archive_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     orthanc_url: str | None = Field(default=None, description="Orthanc's REST address, for its change log.")
     watch_s: float | None = Field(default=None, gt=0, description="Seconds between looks for new studies; unset: none.")
     watch_quiet_s: float = Field(default=30.0, ge=0, description="Seconds without change until a study is complete.")
@@ -339,7 +341,13 @@ def archive_endpoint(settings: Settings, url: str) -> Endpoint:
         secret = settings.archive_client_secret.get_secret_value()
         oauth = OAuthClient(settings.archive_token_url, settings.archive_client_id, secret, settings.archive_scope)
     return Endpoint(
-        url, archive_headers(settings), oauth=oauth, ca_file=settings.archive_ca_file, timeout_s=settings.timeout_s
+        url,
+        archive_headers(settings),
+        oauth=oauth,
+        ca_file=settings.archive_ca_file,
+        timeout_s=settings.timeout_s,
+        certificate_file=settings.archive_certificate_file,
+        certificate_key_file=settings.archive_certificate_key_file,
     )
 
 

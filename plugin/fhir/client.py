@@ -6,11 +6,13 @@ returns are rebased, redirects are not followed.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ import httpx
 from plugin.errors import ConformanceError, InputError, SightlineError, TransientError
 from plugin.fhir.capability import Capability, Release, capability_of, unknown
 from plugin.fhir.resource import Element, is_fhir_id, parse
-from plugin.fhir.sending import BUSY, DELAYS_S, Answer, Sender
+from plugin.fhir.sending import BUSY, Answer, Sender
 from plugin.fhir.signing_in import Bearer
 
 CONFLICT: Final = frozenset({409, 412})
@@ -104,14 +106,25 @@ class FhirClient:
             If it speaks XML only.
         """
         with self._lock:
-            if self._capability is None or self._clock() >= self._capability[0]:
-                self._capability = (self._clock() + CAPABILITY_S, self._told())
-            return self._capability[1]
+            known = self._capability
+            if known is None or self._clock() >= known[0]:
+                try:
+                    self._capability = known = (self._clock() + CAPABILITY_S, self._told())
+                except TransientError:  # it has not changed because it is away
+                    if known is None:
+                        raise
+            return known[1]
 
     @property
     def release(self) -> Release:
         """The release of FHIR to write for; raises as :attr:`capability`."""
         return self.capability.release
+
+    def impatient(self) -> FhirClient:
+        """The same server, asked once: for those who want to know whether it answers now."""
+        once = copy.copy(self)
+        once._sender = replace(self._sender, delays_s=())
+        return once
 
     def lacking_scopes(self) -> tuple[str, ...]:
         """Scopes that were asked for and not granted; raises as fetching a token does."""
@@ -206,7 +219,7 @@ class FhirClient:
         TransientError, InputError
             As :meth:`read`.
         """
-        for delay_s in (*DELAYS_S, None):
+        for delay_s in (*self._sender.delays_s, None):
             there = self.read(name)
             wanted = None if there is None else change(there)
             if there is None or wanted is None or wanted == there.json:

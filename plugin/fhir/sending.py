@@ -51,6 +51,7 @@ class Sender:
     sleep : waits between tries.
     jitter : in [0, 1); spreads the tries of many workers over half as long again.
     clock : seconds; any beginning.
+    delays_s : waits before the second try and those after it.
     """
 
     pool: httpx.Client
@@ -59,6 +60,7 @@ class Sender:
     jitter: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
     named: str = "the FHIR server"
+    delays_s: tuple[float, ...] = DELAYS_S
 
     def send(
         self,
@@ -78,7 +80,7 @@ class Sender:
         TransientError
             If it does not answer; or what *refused* makes of the last of the answers *again*.
         """
-        for delay_s in (*DELAYS_S, None):
+        for delay_s in (*self.delays_s, None):
             failure: SightlineError
             try:
                 answer = self._once(method, url, headers=headers, content=content, auth=auth)

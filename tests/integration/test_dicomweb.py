@@ -316,6 +316,31 @@ def test_a_certificate_of_the_sites_own_authority_is_accepted_when_named(tmp_pat
         server.shutdown()
 
 
+def test_a_certificate_of_ours_opens_an_archive_that_wants_one(tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ours = authority.issue_cert("sightline@hospital.example")
+    ours.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    known = {"archive_ca_file": tmp_path / "ca.pem"}
+    proof = {"archive_certificate_file": tmp_path / "cert.pem", "archive_certificate_key_file": tmp_path / "key.pem"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_port}/dicom-web"
+        with pytest.raises(TransientError):
+            web_archive(archive_endpoint(Settings(**known), url)).describe(HERE)
+        with pytest.raises(InputError, match="elsewhere"):  # an answer, so we are let in
+            web_archive(archive_endpoint(Settings(**known, **proof), url)).describe(HERE)
+        server.shutdown()
+
+
 def test_an_authority_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         Endpoint("https://archive", ca_file=tmp_path / "nowhere.pem")

@@ -292,12 +292,6 @@ def test_no_secret_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One try, for the errors that the doctor and a wrong certificate meet."""
-    monkeypatch.setattr("plugin.fhir.sending.DELAYS_S", ())
-
-
-@pytest.fixture
 def settings(site: Site) -> Callable[..., Settings]:
     known = {"fhir_url": site.faults.base, "fhir_client_id": "sightline", "fhir_key_file": site.folder / "key.pem"}
     return lambda **changes: Settings(**(known | {"timeout_s": 5} | changes))
@@ -325,7 +319,6 @@ def test_the_doctor_tells_release_keys_and_scopes(site: Site, settings: Any) -> 
     assert (fhir_scopes(given).detail, fhir_scopes(given).ok) == ("lacks system/Patient.rs", False)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_the_doctor_tells_what_is_wrong_with_signing_in(site: Site, settings: Any) -> None:
     stranger = settings(fhir_client_id="stranger")
     keyless = settings(fhir_key_file=site.folder / "nowhere.pem")
@@ -395,7 +388,6 @@ class _Patient(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_servers_own_authority_and_our_certificate_open_the_way(tmp_path: Path) -> None:
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
@@ -415,7 +407,7 @@ def test_a_servers_own_authority_and_our_certificate_open_the_way(tmp_path: Path
         url = f"https://127.0.0.1:{server.server_port}/fhir"
 
         def read(**files: Path) -> object:
-            return make_fhir_client(Settings(fhir_url=url, timeout_s=2, **files), url).read("Patient/p")
+            return make_fhir_client(Settings(fhir_url=url, timeout_s=2, **files), url).impatient().read("Patient/p")
 
         trusted = {"fhir_ca_file": tmp_path / "ca.pem"}
         both = {"fhir_certificate_file": tmp_path / "cert.pem", "fhir_certificate_key_file": tmp_path / "key.pem"}

@@ -522,6 +522,22 @@ def test_the_capability_statement_is_read_once_and_again_after_an_hour():
     assert len(server.requests) == 2
 
 
+def test_a_server_that_is_away_when_it_is_to_be_read_again_is_what_it_was():
+    server = Server(statement("5.0.0"), answer(status=503))
+    before = server.client.release
+    server.now = 3600.0
+
+    assert (before, server.client.release) == (Release.R5, Release.R5)
+
+
+def test_who_asks_whether_it_answers_now_asks_once():
+    server = Server(answer(status=503))
+
+    with pytest.raises(TransientError, match="503"):
+        server.client.impatient().read("Patient/p")
+    assert (len(server.requests), server.waits) == (1, [])
+
+
 def test_an_xml_only_server_is_refused_at_its_capability_statement():
     xml = httpx.Response(200, content=b"<CapabilityStatement/>", headers={"Content-Type": "application/fhir+xml"})
 
