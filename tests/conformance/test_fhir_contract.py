@@ -1,6 +1,7 @@
 """Everything that is written for the matrix of sources holds to HL7's definitions, to our profiles and to IHE IMR."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,6 +10,7 @@ from fhir_examples import BASE, HOSPITAL, evidences, taken_back, transaction
 from matrix import CELLS, ORDINARY, evidence_of
 
 from plugin.fhir.capability import Release
+from plugin.fhir.life import settled
 from plugin.fhir.multimedia import about_of, frame_of, rendered, report_at, store_bundle
 from plugin.fhir.naming import condition, in_server_ids
 from plugin.fhir.selections import selections_of
@@ -34,6 +36,21 @@ def test_results_of_the_matrix_hold_to_r5_and_are_taken_back_in_both(cell):
     assert checker("R5").written(transaction(evidence(cell), release=Release.R5)) == []
     for release in Release:
         assert checker(release.value).written(taken_back(evidence(cell), release=release)) == []
+
+
+@pytest.mark.parametrize("release", Release)
+def test_what_an_amended_report_leaves_and_takes_back_holds_to_our_profiles(release):
+    before = evidences()["every-fate"]
+    there = [each["resource"] for each in transaction(before, release=release)["entry"]]
+    known = [each for each in there if each["resourceType"] in ("Observation", "ImagingSelection")]
+    known[0] |= {"status": "final"} if release is Release.R4 else {}
+
+    after = transaction(replace(before, phrases=before.phrases[3:]), release=release)
+    bundle = json.loads(settled(json.dumps(after), known))
+
+    assert checker(release.value).written(bundle) == []
+    statuses = {each["resource"].get("status") for each in bundle["entry"]}
+    assert {"preliminary", "entered-in-error"} <= statuses
 
 
 @pytest.mark.parametrize("release", Release)
