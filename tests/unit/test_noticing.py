@@ -414,7 +414,7 @@ class Mortal:
         return called
 
 
-REPORTS = int(os.environ.get("SIGHTLINE_TEST_REPORTS", "2000"))
+REPORTS = int(os.environ.get("TEST_REPORTS", "2000"))
 """10,000 is what is promised, and takes a minute."""
 
 
