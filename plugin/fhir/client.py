@@ -183,10 +183,11 @@ class FhirClient:
         SearchExpiredError
             If the server refuses a further page that it named itself.
         TransientError, InputError
-            As :meth:`read`; also if there are more than *most* pages.
+            As :meth:`read`; also if there are more than *most* pages, or a full page without a next link is not all.
         """
         url: str | None = f"{self._base}/{resource_type}?{httpx.QueryParams(list(params))}"
         visited: set[str] = set()
+        shown = 0
         while url and url not in visited:
             if len(visited) == most:
                 raise TransientError(f"the FHIR server's search goes on after {most} pages")
@@ -197,6 +198,9 @@ class FhirClient:
             page = self._resource(answer, bodiless=False)
             yield tuple(_hits(page))
             url = self._next(page, resource_type)
+            shown += len(page.children("entry"))
+            if url is None and _breaks_off(page, shown, asked=dict(params).get("_count", "")):
+                raise TransientError(f"the FHIR server shows {shown} hits of more, and no next page")
 
     def update(self, name: str, change: Callable[[Element], Mapping[str, object] | None]) -> Element | None:
         """Change the resource *name* ("Type/id") as it stands on the server, and no other version of it.
@@ -401,6 +405,12 @@ def _etag(there: Element) -> str:
     """The version of *there* as HTTP writes it (R4 http.html#concurrency); "" where the server tells none."""
     version = there.child("meta").string("versionId")
     return f'W/"{version}"' if is_fhir_id(version) else ""
+
+
+def _breaks_off(page: Element, shown: int, *, asked: str) -> bool:
+    """Whether the last page is full, and the server counts more hits than it showed: it has no pages, or lost them."""
+    total = page.json.get("total")
+    return asked.isdecimal() and len(page.children("entry")) >= int(asked) and isinstance(total, int) and total > shown
 
 
 def _hits(page: Element) -> Iterator[Element]:

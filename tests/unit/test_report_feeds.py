@@ -50,6 +50,7 @@ class Server:
         self.sorts, self.filters, self.repeats = sorts, filters, repeats
         self.expires_after, self.longest, self.shown = expires_after, longest, shown
         self.rows: dict[str, tuple[datetime, dict[str, Any]]] = {}
+        self.pages = True
         self.asked: list[httpx.Request] = []
         self.failing: set[int] = set()
         self._snapshots: list[list[dict[str, Any]]] = []
@@ -97,9 +98,10 @@ class Server:
         rows = self._snapshots[search]
         shown = rows[max(0, offset - self.repeats) : offset + size]
         following = f"http://internal:8080/fhir?search={search}&offset={offset + size}&size={size}"
-        link = [{"relation": "next", "url": following}] if offset + size < len(rows) else []
+        link = [{"relation": "next", "url": following}] if offset + size < len(rows) and self.pages else []
         entries = [{"resource": each} for each in shown]
-        return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": entries, "link": link})
+        page = {"resourceType": "Bundle", "type": "searchset", "total": len(rows), "entry": entries, "link": link}
+        return httpx.Response(200, json=page)
 
 
 def filled(server: Server, count: int, *, every: timedelta = timedelta(seconds=30)) -> set[str]:
@@ -252,6 +254,18 @@ def test_a_search_that_expires_again_and_again_is_given_up_and_what_was_shown_st
 
     assert {page.cursor for page in shown} == {""}
     assert len(server.asked) < 20
+
+
+def test_a_server_that_shows_the_first_page_and_no_next_is_not_taken_for_showing_all() -> None:
+    server = Server()
+    filled(server, 250)
+    server.pages = False
+    shown: list[ReportPage] = []
+
+    with pytest.raises(TransientError, match="shows 100 hits of more, and no next page"):
+        shown.extend(server.feed.look(""))
+
+    assert [(len(page.reports), page.cursor) for page in shown] == [(100, "")]
 
 
 def test_a_report_stamped_in_the_future_does_not_blind_the_feed() -> None:
