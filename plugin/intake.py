@@ -203,6 +203,19 @@ class Intake:
         said = "; ".join(dict.fromkeys(each.reason for each in taken if each.reason))
         return StudyTaken((), f"The study is not grounded: of its {len(taken)} report(s), {said}.")
 
+    def recheck(self, take: Callable[[str], object] | None = None, *, limit: int = 100) -> int:
+        """Have *take* (by default :meth:`take_again`) called with each report that is due; how many there were.
+
+        Raises
+        ------
+        SightlineError
+            As *take* does; what is left stays due.
+        """
+        due = self.book.due(self.clock(), limit=limit)
+        for report_id in due:
+            (take or self.take_again)(report_id)
+        return len(due)
+
     def keeps(self, report_id: str) -> bool:
         """Whether a report that could not be taken is in the book, to be taken later.
 

@@ -71,7 +71,7 @@ def watch_reports(watch: ReportWatch, *, now: datetime, going_on: Callable[[], b
     """
     rounds = _Taking(watch, going_on)
     taken = _look(watch, rounds, now=now)
-    again = rounds.all(watch.intake.book.due(now, limit=MOST_DUE))
+    again = watch.intake.recheck(rounds.one, limit=MOST_DUE)
     swept = watch.intake.book.swept(watch.name)
     if swept is not None and now - swept < timedelta(seconds=watch.sweep_s):
         return Round(taken, again)
@@ -149,13 +149,20 @@ class _Taking:
         """
         count = 0
         for report in reports:
-            if not self.going_on():
-                raise TransientError("the service ends")
-            self._take(report)
+            self.one(report)
             count += 1
         return count
 
-    def _take(self, report: ReportRef | str) -> None:
+    def one(self, report: ReportRef | str) -> None:
+        """Take one.
+
+        Raises
+        ------
+        SightlineError
+            As :meth:`all`.
+        """
+        if not self.going_on():
+            raise TransientError("the service ends")
         intake = self.watch.intake
         report_id = report if isinstance(report, str) else report.report_id
         try:

@@ -39,14 +39,6 @@ def entry(site: Site, report_id: str = "r") -> Entry:
     return found
 
 
-def recheck(site: Site) -> int:
-    """Take again what is due; how many reports were."""
-    due = site.intake.book.due(site.queue.clock.now)
-    for report_id in due:
-        site.intake.take_again(report_id)
-    return len(due)
-
-
 V1, V2, GONE = ReportRef("r", "1"), ReportRef("r", "2"), ReportRef("r", WITHDRAWN_VERSION)
 
 
@@ -149,15 +141,15 @@ class TestLateImages:
 
     def test_it_is_looked_at_again_at_growing_intervals(self, site: Site) -> None:
         site.intake.take_report(site.reports.put(self.LATE))
-        assert recheck(site) == 0
+        assert site.intake.recheck() == 0
         site.queue.clock.advance(301)
-        assert recheck(site) == 1
+        assert site.intake.recheck() == 1
         site.queue.clock.advance(301)
-        assert recheck(site) == 0
+        assert site.intake.recheck() == 0
         site.archive.add(image(B))
         site.queue.clock.advance(301)
 
-        assert recheck(site) == 1
+        assert site.intake.recheck() == 1
         assert entry(site, "late").outcome is Outcome.QUEUED
 
     def test_the_intervals_double_up_to_six_hours(self) -> None:
@@ -171,7 +163,7 @@ class TestLateImages:
         site.intake.take_report(ref)
         for _ in range(31):
             site.queue.clock.advance(DAY)
-            recheck(site)
+            site.intake.recheck()
 
         (expired,) = site.intake.book.listed(Outcome.EXPIRED)
         assert (expired.report_id, expired.due, expired.since) == ("late", None, since)
@@ -183,7 +175,7 @@ class TestLateImages:
         site.intake.take_report(site.reports.put(self.LATE))
         site.queue.clock.advance(3601)
 
-        recheck(site)
+        site.intake.recheck()
 
         assert entry(site, "late").outcome is Outcome.EXPIRED
 
@@ -191,7 +183,7 @@ class TestLateImages:
         site.settings["wait"] = timedelta(hours=1)
         site.intake.take_report(site.reports.put(self.LATE))
         site.queue.clock.advance(3601)
-        recheck(site)
+        site.intake.recheck()
 
         ref = site.reports.put(replace(self.LATE, ref=ReportRef("late", "2")))
 
@@ -342,7 +334,7 @@ class TestFaults:
         getattr(site, where).failure = None
         site.queue.clock.advance(301)
 
-        assert recheck(site) == 1
+        assert site.intake.recheck() == 1
         assert pairs(site.queue.list()) == [(A, V1)]
 
     def test_a_report_that_was_taken_stays_what_it_was_while_a_server_is_away(self, site: Site) -> None:
@@ -437,7 +429,7 @@ class TestReview:
         site.archive.failure = None
         site.queue.clock.advance(301)
 
-        recheck(site)
+        site.intake.recheck()
 
         assert pairs(site.queue.list()) == [(B, ReportRef("q", "1"))]
 
