@@ -126,6 +126,11 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     keys.add_argument("action", choices=("new",), help="make a private key in a new file")
     keys.add_argument("file", type=Path, metavar="FILE", help="where to; only its owner can read it")
     keys.add_argument("--kind", choices=("ec", "rsa"), default="ec", help="ec: ES384; rsa: RS384")
+    jobs = commands.add_parser("jobs", help="look at the jobs, do one again, let one go, hold them all")
+    jobs.add_argument("action", choices=("list", "show", "replay", "cancel", "pause", "resume"))
+    jobs.add_argument("job", nargs="*", metavar="JOB", help="ids of jobs, for show, replay and cancel")
+    jobs.add_argument("--state", choices=("queued", "running", "done", "failed", "cancelled"), help="only these jobs")
+    jobs.add_argument("--limit", type=int, default=50, help="how many are listed")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
 
 
@@ -208,6 +213,12 @@ def _keys(parsed: argparse.Namespace) -> int:
     return new(parsed.file, kind=parsed.kind)
 
 
+def _jobs(parsed: argparse.Namespace) -> int:
+    from plugin.commands.jobs import run
+
+    return run(parsed.action, job_ids=tuple(parsed.job), state=parsed.state, limit=parsed.limit)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -226,6 +237,7 @@ _COMMANDS = {
     "serve": _serve,
     "work": _work,
     "keys": _keys,
+    "jobs": _jobs,
     "doctor": _doctor,
 }
 

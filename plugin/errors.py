@@ -13,9 +13,20 @@ class SightlineError(Exception):
 
 
 class TransientError(SightlineError):
-    """Something outside is not available now; try again later."""
+    """Something outside is not available now; try again later.
+
+    *retry_after_s* is how long it asked to be left alone, if it did.
+    """
 
     retryable = True
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(TransientError):
+    """A server failed so often that it is not asked for a while: nothing was tried, so no attempt was used up."""
 
 
 class InputError(SightlineError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from model.values import Fault, ModelCard, Suitability
 from plugin import __version__
 from plugin.anchors import tracking_uids
-from plugin.dicom.instance import WrittenInstance
+from plugin.dicom.instance import WrittenInstance, uid_of
 from plugin.dicom.rejection import Reason, rejection
 from plugin.dicom.secondary import heatmaps, pictures
 from plugin.dicom.seg import segmentation_uid, segmentations
@@ -247,6 +247,26 @@ def _write(
     paths = edges.results.write(study, kept, outputs.kept)
     _publish(evidence, edges.publication, tools=tools)  # its links lead to the page
     return evidence, paths
+
+
+def verify(study: StudyRef, report: ReportRef | None = None, *, edges: Edges) -> None:
+    """Look whether the archive shows what :func:`process` wrote last about *study* and *report*.
+
+    A server may answer that it stored an instance, and lose it; the next attempt then stores it again.
+
+    Raises
+    ------
+    TransientError
+        If an instance is missing, or the archive does not answer.
+    """
+    reports = edges.results.reports(study)
+    report_id = report.report_id if report else next((kept.ref.report_id for kept in reports), "")
+    names = ("sr.dcm", "seg.dcm", *(f"seg-{number}.dcm" for number in range(1, 9)))
+    kept = (edges.results.read(study, name, report_id) for name in names)
+    written = {uid_of(content) for content in kept if content is not None}
+    shown = {result.image.sop_instance_uid for result in edges.archive.results(study)} if written else set()
+    if not written <= shown:
+        raise TransientError(f"the archive does not show {len(written - shown)} of {len(written)} results it took")
 
 
 def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:

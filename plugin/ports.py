@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -437,13 +437,25 @@ class ReportBook(Protocol):
 
 
 class JobState(StrEnum):
-    """The life of a job; WAITING is told of studies that have none yet, and no job is ever in it."""
+    """The life of a job. A queued one may wait for a time: after a failure, or for a server that is away.
+
+    WAITING is told of studies that have no job yet, and no job is ever in it.
+    """
 
     WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Priority(IntEnum):
+    """Who waits for a job; lower goes first."""
+
+    PERSON = 1
+    NEW = 2
+    BACKFILL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,26 +474,88 @@ class Job:
     report: ReportRef | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One part of the work of a job: what is finished is not done again, whoever dies in between.
+
+    Parameters
+    ----------
+    name : of the same kind in every release that may take over running jobs.
+    run : doing it twice changes nothing. Raises SightlineError.
+    """
+
+    name: str
+    run: Callable[[Job], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much there is, by state, and for how long the oldest job has waited to begin or to be tried again."""
+
+    jobs: Mapping[JobState, int]
+    oldest_s: float = 0.0
+
+
+class JobRunner(Protocol):
+    """What works on the jobs of a queue, in this process."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """End: the step at hand is finished if it takes no longer than *timeout_s*; the job goes back to the queue."""
+
+
 class JobQueue(Protocol):
-    """Durable work: a job put is done once, whatever dies in between."""
+    """Durable work: a job put is done once, whatever dies in between.
 
-    def put(self, job_id: str, study: StudyRef, report: ReportRef | None = None) -> Job:
-        """Queue the job, or return it as it stands if it was put before (a failed one is queued again)."""
+    Raises
+    ------
+    TransientError
+        From every method, if the queue cannot be used now.
+    """
 
-    def take(self) -> Job | None:
-        """The oldest job that is due, now running, or None. A job whose worker died is due again."""
+    def put(
+        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority = Priority.NEW
+    ) -> Job:
+        """Queue the job, or return it as it stands if it was put before.
 
-    def finish(self, job_id: str) -> None:
-        """Mark a running job done."""
-
-    def fail(self, job_id: str, error: str, *, retryable: bool) -> None:
-        """Record the error; a retryable job is queued again with growing delay until its attempts are used up."""
+        One that failed or was cancelled is queued again with all its attempts; one that still waits moves forward when
+        it is put with a better *priority*.
+        """
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
-    def list(self, limit: int = 100) -> tuple[Job, ...]:
-        """Jobs, the last changed first."""
+    def list(self, limit: int = 100, *, state: JobState | None = None) -> tuple[Job, ...]:
+        """Jobs, the last changed first; those in *state* alone, if it is given."""
+
+    def replay(self, job_id: str) -> Job | None:
+        """Do a job that ended once more, from its first step and with all its attempts; None if there is none such.
+
+        One that has not ended stays as it is.
+        """
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Let go of a job that has not ended: no further step begins; None if there is none such."""
+
+    def pause(self) -> None:
+        """Let no further job begin, in any process, until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """Let jobs begin again."""
+
+    def paused(self) -> bool:
+        """Whether :meth:`pause` was called last."""
+
+    def backlog(self) -> Backlog:
+        """What there is to do, and what was done of late."""
+
+    def runner(self, steps: tuple[Step, ...]) -> JobRunner:
+        """What does the jobs of this queue by *steps*, in order; two jobs of one study never together."""
+
+    def close(self) -> None:
+        """Let go of what it holds; it is not used after that."""
 
 
 class Grounder(Protocol):

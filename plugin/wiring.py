@@ -12,16 +12,18 @@ from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.fhir.multimedia import Organization
-from plugin.flow import Edges, PageUrl, Publication, Tools, process, withdraw
+from plugin.flow import Edges, PageUrl, Publication, Tools, process, verify, withdraw
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.intake import Intake
 from plugin.locking import locked
 from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
-from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, StudyFeed
+from plugin.policy import Policy
+from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, Step, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.fhir import FhirService
+from plugin.service.metrics import Metrics
 from plugin.service.parts import Check, Services
 from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
@@ -319,11 +321,26 @@ def make_mllp(settings: Settings, *, wake: Callable[[], object] = lambda: None) 
     )
 
 
-def make_queue(settings: Settings) -> JobQueue:
-    """The embedded queue."""
-    from plugin.queue import SqliteQueue
+def make_queue(settings: Settings, *, metrics: Metrics | None = None) -> JobQueue:
+    """The jobs: in a file of the data folder, or in the PostgreSQL database that the settings name.
 
-    return SqliteQueue(settings.data_dir / "jobs.sqlite", max_attempts=settings.max_attempts)
+    Raises
+    ------
+    InputError
+        If the settings name no such database.
+    TransientError
+        If it does not answer.
+    """
+    from plugin.durable import Database, DurableQueue
+
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    return DurableQueue(
+        Database(url or f"sqlite:///{(settings.data_dir / 'jobs.sqlite').absolute()}"),
+        Policy(max_attempts=settings.max_attempts),
+        at_once=settings.jobs_at_once,
+        keep_days=settings.keep_jobs_days,
+        observe=metrics.observe if metrics else lambda _: None,
+    )
 
 
 def make_page_url(settings: Settings) -> PageUrl | None:
@@ -371,8 +388,9 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     from plugin.dicom.pixels import radiograph_of
 
     edges = make_edges(settings)
-
-    queue = make_queue(settings)
+    metrics = Metrics()
+    queue = make_queue(settings, metrics=metrics)
+    metrics.watch(queue)
     intake = make_intake(settings, edges, queue=queue, tools=tools)
     page_url = make_page_url(settings)
 
@@ -388,10 +406,16 @@ def make_services(settings: Settings, tools: Tools) -> Services:
             )
         return process(job.study, job.report, edges=edges, tools=tools, page_url=page_url, joined=joined)
 
+    def look(job: Job) -> None:
+        verify(job.study, job.report, edges=edges)
+
+    def answering() -> None:
+        queue.backlog()
+
     return Services(
         queue=queue,
         results=edges.results,
-        ground=ground,
+        steps=(Step("ground", ground), Step("verify", look)),
         intake=intake,
         grounder=tools.grounder,
         read_report=tools.read_report,
@@ -399,7 +423,9 @@ def make_services(settings: Settings, tools: Tools) -> Services:
         checks=(
             Check("archive", partial(demand, settings, archive)),
             Check("reports", partial(demand, settings, reports)),
+            Check("queue", answering),
         ),
+        metrics=metrics,
     )
 
 

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import servers
 import stores
-from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer
+from servers import NEEDS_PROGRAMS, NEEDS_SHARED, OrthancServer, PostgresServer
 from stores import Bucket
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def fhir_server() -> Iterator[str]:
     """The base URL of one real FHIR R4 server for the session; it keeps what tests put, so use ids of your own."""
     with servers.run_fhir_server() as base_url:
         yield base_url
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """One real PostgreSQL for the session; make databases of your own in it."""
+    with servers.run_postgresql() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

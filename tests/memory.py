@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,7 @@ class Site:
     archive: MemoryArchive = field(default_factory=MemoryArchive)
     reports: MemoryReports = field(default_factory=MemoryReports)
     queue: MemoryQueue = field(default_factory=MemoryQueue)
+    clock: Callable[[], datetime] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -149,6 +152,6 @@ class Site:
             self.queue,
             SqliteReportBook(self.folder / "reports.sqlite"),
             ("maker",),
-            clock=self.queue.clock,
+            clock=self.clock or self.queue.clock,
             **self.settings,
         )

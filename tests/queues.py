@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from plugin.ports import Job, JobState
-from plugin.queue import retry_delay_s
+from plugin.policy import GiveUp, Policy, Refuse, Retry, failure_of, judge
+from plugin.ports import Backlog, Job, JobState, Priority, Step
 from plugin.values import ReportRef, StudyRef
+
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(slots=True)
@@ -24,54 +28,162 @@ class StandingClock:
 
 
 @dataclass(slots=True)
+class Entry:
+    """A job with what the queue knows besides: when it may begin, since when it is wanted, and how badly."""
+
+    job: Job
+    due: datetime
+    since: datetime
+    priority: Priority
+
+
+@dataclass(slots=True)
 class MemoryQueue:
     """The port's whole promise, without a disk."""
 
-    clock: StandingClock = field(default_factory=StandingClock)
-    max_attempts: int = 5
-    lease_s: float = 600.0
-    jobs: dict[str, Job] = field(default_factory=dict)
-    due: dict[str, datetime] = field(default_factory=dict)
+    clock: Callable[[], datetime] = field(default_factory=StandingClock)
+    policy: Policy = field(default_factory=Policy)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    held: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def _change(self, job: Job, *, due: datetime) -> Job:
-        self.jobs[job.job_id], self.due[job.job_id] = replace(job, updated=self.clock.now), due
-        return self.jobs[job.job_id]
-
-    def put(self, job_id: str, study: StudyRef, report: ReportRef | None = None) -> Job:
-        job = self.jobs.get(job_id)
-        if job is not None and job.state is not JobState.FAILED:
-            return job
-        return self._change(Job(job_id, study, JobState.QUEUED, 0, self.clock.now, report=report), due=self.clock.now)
-
-    def take(self) -> Job | None:
-        now = self.clock.now
-        for job in tuple(self.jobs.values()):
-            if job.state not in (JobState.QUEUED, JobState.RUNNING) or self.due[job.job_id] > now:
-                continue
-            if job.state is JobState.RUNNING and job.attempts >= self.max_attempts:
-                self._change(replace(job, state=JobState.FAILED, error="The worker ended."), due=now)
-                continue
-            taken = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1)
-            return self._change(taken, due=now + timedelta(seconds=self.lease_s))
-        return None
-
-    def finish(self, job_id: str) -> None:
-        job = self.jobs[job_id]
-        if job.state is JobState.RUNNING:
-            self._change(replace(job, state=JobState.DONE, error=None), due=self.clock.now)
-
-    def fail(self, job_id: str, error: str, *, retryable: bool) -> None:
-        job = self.jobs[job_id]
-        if job.state is not JobState.RUNNING:
-            return
-        again = retryable and job.attempts < self.max_attempts
-        delay = timedelta(seconds=retry_delay_s(job.attempts)) if again else timedelta()
-        state = JobState.QUEUED if again else JobState.FAILED
-        self._change(replace(job, state=state, error=error), due=self.clock.now + delay)
+    def put(
+        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority = Priority.NEW
+    ) -> Job:
+        with self.lock:
+            now, entry = self.clock(), self.entries.get(job_id)
+            if entry is None or entry.job.state in (JobState.FAILED, JobState.CANCELLED):
+                report = report if entry is None else entry.job.report
+                job = Job(job_id, study, JobState.QUEUED, 0, now, report=report)
+                self.entries[job_id] = Entry(job, now, now, priority if entry is None else entry.priority)
+            elif entry.job.state is JobState.QUEUED:
+                entry.priority = min(entry.priority, priority)
+            return self.entries[job_id].job
 
     def get(self, job_id: str) -> Job | None:
-        return self.jobs.get(job_id)
+        with self.lock:
+            entry = self.entries.get(job_id)
+            return None if entry is None else entry.job
 
-    def list(self, limit: int = 100) -> tuple[Job, ...]:
-        newest = sorted(self.jobs.values(), key=lambda job: job.updated, reverse=True)
-        return tuple(newest[:limit])
+    def list(self, limit: int = 100, *, state: JobState | None = None) -> tuple[Job, ...]:
+        with self.lock:
+            jobs = [entry.job for entry in self.entries.values() if state in (None, entry.job.state)]
+            return tuple(sorted(jobs, key=lambda job: job.updated, reverse=True)[:limit])
+
+    def replay(self, job_id: str) -> Job | None:
+        with self.lock:
+            entry = self.entries.get(job_id)
+            if entry is not None and entry.job.state in ENDED:
+                now = self.clock()
+                entry.due, entry.since = now, now
+                entry.job = replace(entry.job, state=JobState.QUEUED, attempts=0, updated=now, error=None)
+            return self.get(job_id)
+
+    def cancel(self, job_id: str) -> Job | None:
+        with self.lock:
+            entry = self.entries.get(job_id)
+            if entry is not None and entry.job.state not in ENDED:
+                self.change(job_id, JobState.CANCELLED, error=None)
+            return self.get(job_id)
+
+    def pause(self) -> None:
+        self.held = True
+
+    def resume(self) -> None:
+        self.held = False
+
+    def paused(self) -> bool:
+        return self.held
+
+    def backlog(self) -> Backlog:
+        with self.lock:
+            jobs = dict.fromkeys(JobState, 0)
+            for entry in self.entries.values():
+                jobs[entry.job.state] += 1
+            waiting = [entry.since for entry in self.entries.values() if entry.job.state is JobState.QUEUED]
+            return Backlog(jobs, (self.clock() - min(waiting)).total_seconds() if waiting else 0.0)
+
+    def runner(self, steps: tuple[Step, ...]) -> MemoryRunner:
+        return MemoryRunner(self, steps)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def take(self) -> Job | None:
+        """The most urgent job that is due, now running."""
+        with self.lock:
+            now = self.clock()
+            due = [each for each in self.entries.values() if each.job.state is JobState.QUEUED and each.due <= now]
+            if self.held or not due:
+                return None
+            entry = min(due, key=lambda each: each.priority)
+            entry.job = replace(entry.job, state=JobState.RUNNING, attempts=entry.job.attempts + 1, updated=now)
+            return entry.job
+
+    def change(
+        self, job_id: str, state: JobState, *, error: str | None, after_s: float = 0.0, counts: bool = True
+    ) -> None:
+        """Settle a job that has not ended."""
+        with self.lock:
+            entry, now = self.entries[job_id], self.clock()
+            if entry.job.state in ENDED:
+                return
+            attempts = entry.job.attempts - (0 if counts else 1)
+            entry.job = replace(entry.job, state=state, error=error, attempts=attempts, updated=now)
+            entry.due = now + timedelta(seconds=after_s)
+
+
+@dataclass(slots=True)
+class MemoryRunner:
+    """One thread that does the jobs; :meth:`once` does one without it."""
+
+    queue: MemoryQueue
+    steps: tuple[Step, ...]
+    ending: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self.run, name="memory-runner", daemon=True)
+        self.thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        self.ending.set()
+        if self.thread is not None:
+            self.thread.join(timeout_s)
+
+    def run(self) -> None:
+        while not self.ending.is_set():
+            if self.once() is None:
+                self.ending.wait(0.01)
+
+    def once(self) -> Job | None:
+        """Do the most urgent job; as it was taken, or None when none is due."""
+        job = self.queue.take()
+        if job is not None:
+            self.work(job)
+        return job
+
+    def work(self, job: Job) -> None:
+        queue = self.queue
+        for step in self.steps:
+            current = queue.get(job.job_id)
+            if current is None or current.state is not JobState.RUNNING:
+                return
+            if self.ending.is_set():
+                queue.change(job.job_id, JobState.QUEUED, error=job.error, counts=False)
+                return
+            try:
+                step.run(job)
+            except Exception as error:  # noqa: BLE001 - as the runner does
+                self.failed(job, error)
+                return
+        queue.change(job.job_id, JobState.DONE, error=None)
+
+    def failed(self, job: Job, error: Exception) -> None:
+        failure, queue = failure_of(error), self.queue
+        age_s = (queue.clock() - queue.entries[job.job_id].since).total_seconds()
+        match judge(failure, attempt=job.attempts, age_s=age_s, policy=queue.policy):
+            case Retry(after_s, counts):
+                queue.change(job.job_id, JobState.QUEUED, error=failure.reason, after_s=after_s, counts=counts)
+            case GiveUp(reason) | Refuse(reason):
+                queue.change(job.job_id, JobState.FAILED, error=reason)

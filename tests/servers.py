@@ -6,9 +6,11 @@ import base64
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
+import psycopg
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,6 +207,88 @@ def run_sightline(
             yield http
     finally:
         _end(process)
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A PostgreSQL of this test run; *url* is of a database that nobody uses."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+    databases: int = 0
+
+    @property
+    def url(self) -> str:
+        return self.address("postgres")
+
+    def address(self, database: str) -> str:
+        return f"postgresql://sightline@127.0.0.1:{self.port}/{database}"
+
+    def database(self, template: str = "template1") -> str:
+        """The address of a new database, made after *template*."""
+        self.databases += 1
+        name = f"test_{self.databases}"
+        with psycopg.connect(self.url, autocommit=True) as session:
+            session.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        return self.address(name)
+
+    def restart(self) -> None:
+        """As an operator does it who waits for nobody; every session ends."""
+        self.end()
+        self.process = _postgres(self.folder, self.port)
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(timeout=60)
+
+
+def postgresql_program(name: str) -> str:
+    """Debian keeps PostgreSQL's programs beside their version; the test is skipped where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    path = str(found[-1]) if found else program(name)
+    if path is None:
+        require(name)
+    return str(path)
+
+
+@contextmanager
+def run_postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of Debian's on a free loopback port with a new cluster, until the block ends."""
+    owner = {"user": "postgres"} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="sightline-postgresql-"))
+    if owner:
+        shutil.chown(folder, "postgres")
+    try:
+        command = [postgresql_program("initdb"), "-D", str(folder / "data"), "-A", "trust", "-U", "sightline", "-N"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, **owner)
+        port = free_port()
+        server = PostgresServer(port, folder, _postgres(folder, port))
+        try:
+            yield server
+        finally:
+            server.end()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Started and answering. Nothing is forced to disk: the tests end processes, not machines."""
+    OUTPUT.mkdir(exist_ok=True)
+    command = [postgresql_program("postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
+    command += ["-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=300"]
+    with (OUTPUT / "postgresql.log").open("ab") as log:
+        owner = {"user": "postgres"} if os.geteuid() == 0 else {}
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **owner)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            psycopg.connect(f"postgresql://sightline@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return process
+    _not_ready(OUTPUT / "postgresql.log")
 
 
 NPM = ROOT / "plugin" / "stack" / "npm"

@@ -8,6 +8,7 @@ from plugin.flow import Tools
 from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
 from plugin.service.events import Admission, SignedEvents, any_event, no_event
+from plugin.service.logs import show_jobs
 from plugin.settings import Settings, load_settings
 from plugin.wiring import (
     make_fhir,
@@ -51,6 +52,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         hook=make_hook(settings, reports),
     )
     console = Console()
+    show_jobs()
     listen(
         app,
         host=settings.host,

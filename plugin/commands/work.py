@@ -7,22 +7,26 @@ import threading
 
 from rich.console import Console
 
-from plugin.service.worker import Worker
+from plugin.service.logs import show_jobs
+from plugin.service.metrics import serve_metrics
 from plugin.settings import load_settings
 from plugin.wiring import make_services, make_tools
 
 
 def run() -> int:
-    """Work on jobs until SIGTERM or Ctrl-C; the job at hand is finished first."""
+    """Work on jobs until SIGTERM or Ctrl-C; the step at hand is finished first, and the rest goes back to the queue."""
     settings = load_settings()
     with Console().status("Loading the model"):
         services = make_services(settings, make_tools(settings))
     ending = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: ending.set())
-    worker = Worker(services.queue, services.ground)
-    worker.start()
+    show_jobs()
+    if settings.metrics_port is not None and services.metrics is not None:
+        serve_metrics(services.metrics, host=settings.host, port=settings.metrics_port)
+    runner = services.queue.runner(services.steps)
+    runner.start()
     Console().print("Working (Ctrl-C ends it)")
     ending.wait()
-    worker.stop()
+    runner.stop()
     return 0

@@ -1,4 +1,4 @@
-"""The application: routes over the services, behind the guard, with the worker beside them."""
+"""The application: routes over the services, behind the guard, with what does the jobs beside them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from plugin import __version__
 from plugin.errors import InputError
+from plugin.ports import Priority
 from plugin.service.events import Admission, any_event, events_router
 from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
+from plugin.service.metrics import metrics_router
 from plugin.service.parts import Part, Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
@@ -24,7 +27,6 @@ from plugin.service.review import review_router
 from plugin.service.studies import studies_router, submission, taking
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.watcher import Watcher
-from plugin.service.worker import Worker
 from plugin.watch import Watch
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -62,17 +64,17 @@ def create_app(
     beside : what else runs while the service does.
     hook : when given, where a FHIR server tells that reports may have come.
     """
-    worker = Worker(services.queue, services.ground)
-    taken = taking(services, wake=worker.wake)
-    parts: tuple[Part, ...] = (*((worker,) if work else ()), *((Watcher(watch, taken),) if watch else ()), *beside)
+    taken = taking(services, priority=Priority.NEW)
+    runners = (services.queue.runner(services.steps),) if work else ()
+    parts: tuple[Part, ...] = (*runners, *((Watcher(watch, taken),) if watch else ()), *beside)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for part in parts:
-            part.start()
+            await run_in_threadpool(part.start)
         yield
         for part in reversed(parts):
-            part.stop()
+            await run_in_threadpool(part.stop)
 
     # No /docs: that page of FastAPI loads its script from another site.
     app = FastAPI(
@@ -83,12 +85,14 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    submit = submission(taken)
-    app.include_router(studies_router(services, submit, viewer=viewer is not None))
+    asked = submission(taking(services, priority=Priority.PERSON))
+    app.include_router(studies_router(services, asked, viewer=viewer is not None))
     app.include_router(review_router(services.intake))
-    app.include_router(events_router(admit, submit))
+    app.include_router(events_router(admit, submission(taken)))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
+    if services.metrics is not None:
+        app.include_router(metrics_router(services.metrics))
     if fhir is not None:
         app.include_router(fhir_router(fhir))
     if viewer is not None:

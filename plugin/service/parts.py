@@ -8,8 +8,9 @@ from typing import Protocol
 
 from plugin.errors import InputError
 from plugin.intake import Intake
-from plugin.ports import Grounder, Job, JobQueue, ReportReader
+from plugin.ports import Grounder, JobQueue, ReportReader, Step
 from plugin.results import KeptReport
+from plugin.service.metrics import Metrics
 from plugin.values import Radiograph, StudyRef
 
 
@@ -40,20 +41,22 @@ class Services:
 
     Parameters
     ----------
-    ground : does one job and stores what it finds; doing it twice changes nothing. Raises SightlineError.
+    steps : what is done for each job.
     intake : makes jobs of what is noticed: one for each study and report version.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
+    metrics : what this process counts, for ``/metrics``.
     checks : what ``/health/ready`` asks.
     """
 
     queue: JobQueue
     results: Results
-    ground: Callable[[Job], object]
+    steps: tuple[Step, ...]
     intake: Intake
     grounder: Grounder
     read_report: ReportReader
     read_dicom: Callable[[bytes], Radiograph]
     checks: tuple[Check, ...] = ()
+    metrics: Metrics | None = None
 
 
 class Part(Protocol):

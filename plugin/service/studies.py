@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jinja2
 from fastapi import APIRouter, HTTPException, Path, Response
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plugin.intake import StudyTaken
 from plugin.page.view import content_security_policy
-from plugin.ports import Job, JobState, Outcome
+from plugin.ports import Job, JobState, Outcome, Priority
 from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.results import EXAMPLE_UID, results_router
@@ -29,6 +30,14 @@ class StudyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     study_instance_uid: str = Field(max_length=64, examples=[EXAMPLE_UID])
+
+
+class JobRequest(BaseModel):
+    """What is to become of a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["replay", "cancel"]
 
 
 class JobAnswer(BaseModel):
@@ -79,14 +88,17 @@ def waiting_answer(study: StudyRef, says: str) -> JobAnswer:
 Submit = Callable[[StudyRequest, Response], JobAnswer]
 
 
-def taking(services: Services, *, wake: Callable[[], None]) -> Callable[[StudyRef], StudyTaken]:
-    """How a study becomes jobs, whoever tells of it; *wake* is called when some were put."""
+def taking(services: Services, *, priority: Priority) -> Callable[[StudyRef], StudyTaken]:
+    """How a study becomes jobs, whoever tells of it; those that wait already move forward."""
 
     def taken(study: StudyRef) -> StudyTaken:
         result = services.intake.study_taken(study)
-        if result.jobs:
-            wake()
-        return result
+        if priority is Priority.NEW:
+            return result
+        put = services.queue.put
+        return replace(
+            result, jobs=tuple(put(job.job_id, job.study, job.report, priority=priority) for job in result.jobs)
+        )
 
     return taken
 
@@ -122,6 +134,15 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
     @router.get("/jobs/{job_id}", responses=RESPONSES | NOT_FOUND, summary="One job")
     def job(job_id: Annotated[str, Path(max_length=200)]) -> JobAnswer:
         found = services.queue.get(job_id)
+        if found is None:
+            raise HTTPException(404, "There is no such job.")
+        return answer_of(found)
+
+    @router.post("/jobs/{job_id}", responses=RESPONSES | NOT_FOUND, summary="Do a job again, or let it go")
+    def act(job_id: Annotated[str, Path(max_length=200)], wanted: JobRequest) -> JobAnswer:
+        """`replay` does a job that ended once more, with all its attempts; `cancel` begins no further step of it."""
+        replay = wanted.action == "replay"
+        found = services.queue.replay(job_id) if replay else services.queue.cancel(job_id)
         if found is None:
             raise HTTPException(404, "There is no such job.")
         return answer_of(found)

@@ -33,16 +33,18 @@ SECRET = "event secret of the test"
 PROGRAM = """
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta, UTC
+from datetime import datetime, UTC
 
 from builders import chest, part10
 from evidence import CARD
 from pydicom.uid import SegmentationStorage
 
 from plugin.commands.serve import admission
+from plugin.durable import Database, DurableQueue
 from plugin.flow import Tools
 from plugin.identity import derived_uid
-from plugin.queue import SqliteQueue
+from plugin.policy import Policy
+from plugin.ports import Step
 from plugin.service import create_app, serve
 from plugin.settings import load_settings
 from plugin.wiring import make_archive, make_services, make_watch
@@ -50,11 +52,8 @@ from plugin.wiring import make_archive, make_services, make_watch
 class Grounder:
     card = CARD
 
-BEGIN = datetime.now(UTC)
-
-def fast():
-    # The queue's clock runs 30 times as fast, so that a retry after 30 s is one after a second.
-    return BEGIN + 30 * (datetime.now(UTC) - BEGIN)
+def now():
+    return datetime.now(UTC)
 
 settings = load_settings()
 archive = make_archive(settings)
@@ -71,10 +70,12 @@ def ground(job):
     with ledger.open("a") as lines:
         lines.write(uid + "\\n")
 
-tools = Tools(read_report=None, reader_version="1", grounder=Grounder(), max_frontals=2, settings_sha256="", clock=fast)
-queue = SqliteQueue(settings.data_dir / "jobs.sqlite", clock=fast, lease_s=6000)
+tools = Tools(read_report=None, reader_version="1", grounder=Grounder(), max_frontals=2, settings_sha256="", clock=now)
+# A retry comes after a second, not after 30.
+queue = DurableQueue(Database(f"sqlite:///{settings.data_dir}/jobs.sqlite"), Policy(first_s=1), poll_s=0.05)
 services = make_services(settings, tools)
-services = replace(services, ground=ground, queue=queue, intake=replace(services.intake, queue=queue))
+intake = replace(services.intake, queue=queue)
+services = replace(services, steps=(Step("ground", ground),), queue=queue, intake=intake)
 app = create_app(services, admit=admission(settings), watch=make_watch(settings))
 serve(app, host="127.0.0.1", port=settings.port, tell=lambda address: print(address, flush=True))
 """

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 
 import pytest
 import spacy
@@ -18,7 +17,6 @@ from plugin.doctor import Finding
 from plugin.errors import InputError, TransientError
 from plugin.flow import process
 from plugin.page.address import page_path
-from plugin.ports import Job, JobState
 from plugin.settings import Settings
 from plugin.wiring import demand, make_edges, make_services, make_tools
 
@@ -48,8 +46,10 @@ def tools():
     return make_tools(Settings())
 
 
-def job_of(study):
-    return Job("job", study, JobState.RUNNING, attempts=1, updated=datetime(2026, 3, 1, tzinfo=UTC))
+def do(services, job):
+    """Every step of *job*, as a runner does them."""
+    for step in services.steps:
+        step.run(job)
 
 
 def files(folder):
@@ -79,7 +79,7 @@ def test_the_service_grounds_a_study_with_its_report(settings, tools):
     study = sole_study_in((settings.archive_dir,))
 
     (job,) = services.intake.take_study(study)
-    services.ground(job)
+    do(services, job)
 
     assert services.intake.take_study(study) == (job,)
     assert services.results.read(study, "evidence.json")
@@ -91,7 +91,7 @@ def test_links_in_the_results_lead_to_the_service(settings, tools):
     study = sole_study_in((settings.archive_dir,))
     (job,) = services.intake.take_study(study)
 
-    services.ground(job)
+    do(services, job)
 
     (document,) = (settings.data_dir / "fhir").glob("DocumentReference-*.json")
     (kept,) = services.results.reports(study)

@@ -17,17 +17,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from evidence import CARD, kept_of, make_evidence
 from memory import Site, image, report
-from plugin.queue import SqliteQueue
+from plugin.durable import Database, DurableQueue
+from plugin.ports import Step
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app, serve
 from plugin.values import StudyRef
 
 folder = Path(sys.argv[1])
-queue = SqliteQueue(folder / "jobs.sqlite")
-site = Site(folder, queue=queue)
+queue = DurableQueue(Database(f"sqlite:///{folder}/jobs.sqlite"))
+site = Site(folder, queue=queue, clock=lambda: datetime.now(UTC))
 site.archive.add(image(StudyRef("1.2.3")))
 site.reports.put(report(study_instance_uids=("1.2.3",)))
 results = ResultFolder(folder / "results")
@@ -35,7 +37,7 @@ FILES = (ResultFile("evidence.html", b"<p>page</p>"),)
 services = Services(
     queue=queue,
     results=results,
-    ground=lambda job: results.write(job.study, kept_of(make_evidence()), FILES),
+    steps=(Step("ground", lambda job: results.write(job.study, kept_of(make_evidence()), FILES)),),
     intake=site.intake,
     grounder=None,
     read_report=None,

@@ -22,12 +22,12 @@ from nlp.phrases import Reading
 from plugin.archive import folder_archive, web_archive
 from plugin.dicom.header import read_part10
 from plugin.endpoint import Endpoint
-from plugin.errors import InputError, WithdrawnError
+from plugin.errors import InputError, TransientError, WithdrawnError
 from plugin.fhir.capability import Release
-from plugin.flow import Edges, Tools, process, withdraw
+from plugin.flow import Edges, Tools, process, verify, withdraw
 from plugin.ports import ImageArchive, StoredResult, StudyIdentity
 from plugin.results import ResultFolder
-from plugin.values import PatientRef, Report, ReportDescription, ReportRef, ReportStatus
+from plugin.values import PatientRef, Report, ReportDescription, ReportRef, ReportStatus, StudyRef
 from plugin.versions import standing
 
 
@@ -141,6 +141,30 @@ def test_a_second_run_writes_nothing_new(site: Site) -> None:
     assert site.reports.bundles[0] == site.reports.bundles[1]
     assert {result.image.sop_class_uid for result in first} == {SegmentationStorage, ComprehensiveSRStorage}
     assert standing(first) == first
+
+
+@dataclass
+class Forgetful:
+    """An archive that took everything, and does not show the last result."""
+
+    archive: ImageArchive
+
+    def results(self, study: StudyRef) -> tuple[StoredResult, ...]:
+        return self.archive.results(study)[:-1]
+
+
+def test_what_was_written_is_looked_for_in_the_archive(site: Site) -> None:
+    site.run()
+    lost: Any = Forgetful(site.archive)
+
+    verify(STUDY, edges=site.edges)
+    verify(STUDY, ReportRef("report-1", "1"), edges=site.edges)
+    with pytest.raises(TransientError, match="1 of 3 results"):
+        verify(STUDY, edges=replace(site.edges, archive=lost))
+
+
+def test_nothing_is_looked_for_where_nothing_was_written(site: Site) -> None:
+    verify(STUDY, edges=site.edges)
 
 
 def test_an_amended_report_replaces_its_results_and_a_withdrawn_one_takes_them_back(site: Site) -> None:

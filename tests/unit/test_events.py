@@ -39,7 +39,7 @@ def services(tmp_path: Path) -> Services:
     return Services(
         queue=site.queue,
         results=None,  # type: ignore[arg-type] - no test here reads results
-        ground=lambda job: None,
+        steps=(),
         intake=site.intake,
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]

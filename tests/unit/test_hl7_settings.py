@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from hl7.client import MLLPClient
 from hl7_input import oru
 from pydantic import ValidationError
+from queues import MemoryQueue
 
 from plugin.doctor import mllp
 from plugin.errors import InputError
-from plugin.queue import SqliteQueue
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
 from plugin.settings import Settings
@@ -53,9 +53,9 @@ def test_results_are_received_while_the_service_runs(tmp_path: Path) -> None:
     listener = make_mllp(Settings(mllp_port=0, reports_dir=tmp_path))
     assert listener is not None
     services = Services(
-        queue=SqliteQueue(tmp_path / "jobs.sqlite"),
+        queue=MemoryQueue(),
         results=ResultFolder(tmp_path / "results"),
-        ground=lambda _: None,
+        steps=(),
         intake=None,  # type: ignore[arg-type] - not asked
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ class TestPairs:
 
     def test_jobs_that_a_lost_queue_forgot_are_put_again(self, site: Site) -> None:
         first = site.intake.take_report(V1).jobs
-        site.queue.jobs.clear()
+        site.queue.entries.clear()
 
         assert site.intake.take_report(V1).jobs == first
 

@@ -46,7 +46,7 @@ def client(site: Site, tmp_path: Path) -> Iterator[TestClient]:
     services = Services(
         queue=site.queue,
         results=ResultFolder(tmp_path / "results"),
-        ground=lambda job: None,
+        steps=(),
         intake=site.intake,
         grounder=None,  # type: ignore[arg-type] - not asked
         read_report=None,  # type: ignore[arg-type]

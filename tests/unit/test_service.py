@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import socket
 import struct
 import threading
@@ -24,18 +23,17 @@ from fastapi.testclient import TestClient
 from lxml import html
 from memory import Site, image, report
 from PIL import Image
-from queues import MemoryQueue
 
 from model.geometry import UPRIGHT, Letterbox, Orientation
 from model.values import Grounding, Heatmap, ModelCard, Query, Question, Region, State, Suitability, View
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.page.evidence import evidence_json, evidence_page
-from plugin.ports import Job, JobState
+from plugin.ports import Job, JobState, Step
 from plugin.results import KeptReport, ResultFile, ResultFolder
 from plugin.service import Check, Services, create_app
 from plugin.service.app import serve
-from plugin.service.worker import Worker, work_once
+from plugin.service.metrics import Metrics
 from plugin.values import Radiograph, ReportRef, ReportStatus, StudyRef
 
 UID = "1.2.826.0.1.3680043.8.498.1"
@@ -119,7 +117,7 @@ def works(tmp_path: Path) -> Works:
     services = Services(
         queue=site.queue,
         results=ResultFolder(tmp_path / "results"),
-        ground=grounded.append,
+        steps=(Step("ground", grounded.append),),
         intake=site.intake,
         grounder=grounder,
         read_report=read_report,
@@ -284,9 +282,8 @@ class TestStudies:
     def test_the_list_links_what_is_done_and_tells_what_failed(self, client: TestClient, works: Works) -> None:
         queue = works.services.queue
         asked = [client.post("/studies", json={"study_instance_uid": uid}).json() for uid in ("1.1", "1.2", "1.3")]
-        queue.take(), queue.take()
-        queue.finish(asked[0]["job_id"])
-        queue.fail(asked[1]["job_id"], "The study has no <frontal> image.", retryable=False)
+        queue.change(asked[0]["job_id"], JobState.DONE, error=None)  # type: ignore[attr-defined]
+        queue.change(asked[1]["job_id"], JobState.FAILED, error="The study has no <frontal> image.")  # type: ignore[attr-defined]
         works.services.results.write(StudyRef("1.9"), kept_of(make_evidence()), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
 
         page = html.document_fromstring(client.get("/").text)
@@ -459,6 +456,34 @@ class TestErrors:
         assert is_problem(client.delete("/jobs"), 405)
 
 
+class TestJobs:
+    def test_a_job_that_ended_is_done_again_and_one_that_waits_let_go(self, client: TestClient, works: Works) -> None:
+        job_id = client.post("/studies", json={"study_instance_uid": UID}).json()["job_id"]
+
+        cancelled = client.post(f"/jobs/{job_id}", json={"action": "cancel"}).json()
+        replayed = client.post(f"/jobs/{job_id}", json={"action": "replay"}).json()
+
+        assert (cancelled["state"], replayed["state"]) == ("cancelled", "queued")
+
+    @pytest.mark.parametrize("action", ["cancel", "replay"])
+    def test_a_job_that_is_not_there_is_not_found(self, client: TestClient, action: str) -> None:
+        assert is_problem(client.post("/jobs/nothing", json={"action": action}), 404, "no such job")
+
+    def test_another_action_is_refused(self, client: TestClient) -> None:
+        assert is_problem(client.post("/jobs/a", json={"action": "drop"}), 422)
+
+    def test_metrics_are_answered_where_they_are_kept(self, client: TestClient, works: Works) -> None:
+        metrics = Metrics()
+        metrics.watch(works.services.queue)
+
+        with client_of(replace(works.services, metrics=metrics)) as counted:
+            answer = counted.get("/metrics")
+
+        assert 'sightline_jobs{state="queued"} 0.0' in answer.text
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert client.get("/metrics").status_code == 404
+
+
 class TestHealth:
     def test_it_lives(self, client: TestClient) -> None:
         assert client.get("/health/live").json() == {"alive": True}
@@ -539,43 +564,7 @@ def raising(error: Exception) -> Callable[[StudyRef], object]:
     return ground
 
 
-class TestWorker:
-    def test_no_job_is_no_work(self) -> None:
-        assert work_once(MemoryQueue(), raising(RuntimeError())) is None
-
-    def test_a_job_is_grounded_and_done(self) -> None:
-        queue, grounded = MemoryQueue(), list[Job]()
-        queue.put("a", STUDY, REPORT)
-
-        work_once(queue, grounded.append)
-
-        assert [(job.study, job.report) for job in grounded] == [(STUDY, REPORT)]
-        assert queue.jobs["a"].state is JobState.DONE
-
-    @pytest.mark.parametrize(
-        ("error", "state", "told"),
-        [
-            (TransientError("The archive does not answer."), JobState.QUEUED, "The archive does not answer."),
-            (InputError("The study has no report."), JobState.FAILED, "The study has no report."),
-            (ConformanceError("The SEG is not valid."), JobState.FAILED, "The SEG is not valid."),
-            (ValueError(SECRET), JobState.FAILED, "Unexpected ValueError; please report it."),
-            (MemoryError(), JobState.FAILED, "Unexpected MemoryError; please report it."),
-        ],
-    )
-    def test_an_error_settles_the_job_as_its_class_says(
-        self, error: Exception, state: JobState, told: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO)
-        queue = MemoryQueue()
-        queue.put("a", STUDY)
-
-        work_once(queue, raising(error))
-
-        assert (queue.jobs["a"].state, queue.jobs["a"].error) == (state, told)
-        assert type(error).__name__ in caplog.text
-        assert SECRET not in caplog.text
-        assert UID not in caplog.text
-
+class TestWork:
     def test_a_submitted_study_is_worked_on_at_once(self, works: Works) -> None:
         done = threading.Event()
 
@@ -583,7 +572,7 @@ class TestWorker:
             works.grounded.append(job)
             done.set()
 
-        with client_of(replace(works.services, ground=ground), work=True) as client:
+        with client_of(replace(works.services, steps=(Step("ground", ground),)), work=True) as client:
             client.post("/studies", json={"study_instance_uid": UID})
             assert done.wait(5)
 
@@ -591,20 +580,13 @@ class TestWorker:
         (job,) = works.services.queue.list()
         assert job.state is JobState.DONE
 
-    def test_a_queue_that_is_away_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
-        tried = threading.Event()
+    def test_a_person_who_asks_goes_before_what_the_archive_told(self, client: TestClient, works: Works) -> None:
+        client.post("/events", json={"study_instance_uid": "1.1"})
+        client.post("/studies", json={"study_instance_uid": "1.2"})
 
-        class AwayQueue(MemoryQueue):
-            def take(self) -> None:
-                tried.set()
-                raise TransientError("The job queue cannot be used now.")
+        first = works.services.queue.take()  # type: ignore[attr-defined]
 
-        worker = Worker(AwayQueue(), raising(RuntimeError()), idle_s=60)
-        worker.start()
-        assert tried.wait(5)
-        worker.stop()
-
-        assert "the worker waits" in caplog.text
+        assert first.study == StudyRef("1.2")
 
 
 def test_a_port_that_is_taken_is_named(works: Works) -> None:

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from queues import MemoryQueue
 
 from plugin.errors import TransientError
 from plugin.fhir.capability import Release
 from plugin.fhir.client import FhirClient
 from plugin.fhir.subscription import HOOK_HEADER, LIFE, Hook, registered, subscription, topic
-from plugin.queue import SqliteQueue
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
 from plugin.service.hooks import MOST_BYTES, Coalesced, hooks_router
@@ -264,9 +264,9 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(http: TestClient, woken
 
 def test_the_service_answers_the_hook_without_a_body(tmp_path: Path, woken: Woken) -> None:
     services = Services(
-        queue=SqliteQueue(tmp_path / "jobs.sqlite"),
+        queue=MemoryQueue(),
         results=ResultFolder(tmp_path / "results"),
-        ground=lambda _: None,
+        steps=(),
         intake=None,  # type: ignore[arg-type] - not asked
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]

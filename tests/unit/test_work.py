@@ -14,7 +14,7 @@ from evidence import STUDY
 from queues import MemoryQueue
 
 from plugin.commands import work
-from plugin.ports import JobState
+from plugin.ports import JobState, Step
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +35,12 @@ def test_it_works_until_it_is_asked_to_end_and_finishes_the_job_at_hand(monkeypa
         begun.set()
         time.sleep(0.2)
 
-    monkeypatch.setattr(work, "load_settings", lambda: None)
+    monkeypatch.setattr(work, "load_settings", lambda: SimpleNamespace(metrics_port=None))
     monkeypatch.setattr(work, "make_tools", lambda _: None)
-    monkeypatch.setattr(work, "make_services", lambda *_: SimpleNamespace(queue=queue, ground=ground))
+    services = SimpleNamespace(queue=queue, steps=(Step("ground", ground),))
+    monkeypatch.setattr(work, "make_services", lambda *_: services)
     threading.Thread(target=lambda: (begun.wait(10), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
 
     assert work.run() == 0
 
-    assert queue.jobs["job"].state is JobState.DONE
+    assert queue.entries["job"].job.state is JobState.DONE

@@ -1,0 +1,6 @@
+"""Durable jobs on DBOS Transact: SQLite on one machine, PostgreSQL for several; docs/adr/0015 says why and how."""
+
+from plugin.durable.database import Database
+from plugin.durable.queue import DurableQueue
+
+__all__ = ["Database", "DurableQueue"]

@@ -1,0 +1,373 @@
+"""What does the jobs: one DBOS executor per process, which leaves a failed job in the table as the policy says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOS
+from dbos import error as errors
+
+from plugin.durable.database import SCHEMA, usable
+from plugin.durable.presence import presence_of
+from plugin.durable.queue import APPLICATION, QUEUE, SERIALIZER, VERSION, WORKFLOW, job_of
+from plugin.errors import SightlineError, TransientError
+from plugin.policy import GiveUp, Refuse, Retry, Verdict, failure_of, judge
+from plugin.ports import Job, Step
+
+if TYPE_CHECKING:
+    from plugin.durable.queue import DurableQueue
+
+LOOK_S = 2.0
+# After a break in the database every runner takes its lock again; nobody is called gone before.
+GRACE_S = 10.0
+FORGET_S = 3600.0
+# Two jobs of one study are never worked on together: the later waits.
+SAME_STUDY_S = 1.0
+_log = logging.getLogger(__name__)
+_jobs = logging.getLogger("sightline.jobs")
+_running: list[DurableRunner] = []
+Answer = TypeVar("Answer")
+
+
+class Left(BaseException):
+    """The row says already what becomes of the job; this execution has nothing to add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job as this process took it. *owner* is DBOS's token: a write with it fails once the job is somebody else's."""
+
+    job: Job
+    owner: str
+    since: float
+    told: Mapping[str, Any]
+    began: float
+
+
+class DurableRunner:
+    """:class:`plugin.ports.JobRunner` on DBOS, which runs one executor per process.
+
+    Parameters
+    ----------
+    look_s : seconds between two looks for runners that are gone.
+    """
+
+    def __init__(self, queue: DurableQueue, steps: tuple[Step, ...], *, look_s: float = LOOK_S) -> None:
+        self._queue = queue
+        self._steps = steps
+        self._look_s = look_s
+        self._database = queue.database
+        self._presence = presence_of(queue.database)
+        self._one = sa.select(self._database.status).where(self._database.status.c.workflow_uuid == sa.bindparam("job"))
+        self._name = f"{socket.gethostname()}-{secrets.token_hex(6)}"
+        self._ending = threading.Event()
+        self._at_work: set[Future[None]] = set()
+        self._jobs: set[str] = set()
+        # DBOS counts what it started only once it runs, and may start one too many.
+        self._room = threading.BoundedSemaphore(queue.at_once)
+        self._lock = threading.Lock()
+        self._keeper = threading.Thread(target=self._keep, name="sightline-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work.
+
+        Raises
+        ------
+        TransientError
+            If the database does not answer.
+        RuntimeError
+            If another runner works in this process.
+        """
+        if _running:
+            raise RuntimeError("one runner works per process")
+        _running.append(self)
+        self._presence.hold(self._name)
+        with usable():
+            most = self._queue.policy.max_attempts - 1
+            DBOS.workflow(name=WORKFLOW, max_recovery_attempts=most)(partial(self._work))
+            DBOS(
+                config={
+                    "name": APPLICATION,
+                    "system_database_engine": self._database.working,
+                    "dbos_system_schema": SCHEMA if self._database.on_postgresql else None,
+                    "executor_id": self._name,
+                    "application_version": VERSION,
+                    "serializer": SERIALIZER,
+                    "run_migrations": False,
+                    "log_level": "WARNING",
+                    "enable_otlp": False,
+                }
+            )
+            DBOS.listen_queues([QUEUE])
+            DBOS.launch()
+            queue = DBOS.retrieve_queue(QUEUE)
+            if queue is not None:
+                queue.set_worker_concurrency(self._queue.at_once)
+                queue.set_polling_interval_sec(self._queue.poll_s)
+        self._keeper.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """End; the step at hand may take *timeout_s*, and the job goes back to the queue without losing an attempt."""
+        self._ending.set()
+        deadline = time.monotonic() + timeout_s
+        self._wait(deadline)
+        with self._lock:
+            for work in tuple(self._at_work):
+                if not work.done():
+                    work.set_exception(Left())
+        self._wait(deadline + 5)
+        DBOS.destroy(destroy_registry=True)
+        self._keeper.join(timeout=5)
+        try:
+            self._hand_back()
+        except TransientError as error:
+            _log.warning("jobs are taken over later: %s", error)
+        finally:
+            self._presence.leave()
+            _running.remove(self)
+
+    def _wait(self, deadline: float) -> None:
+        while self._jobs and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _hand_back(self) -> None:
+        """Nobody need find out that we are gone."""
+        status = self._database.status
+        ours = sa.and_(status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id == self._name)
+        values = {
+            "status": "ENQUEUED",
+            "owner_xid": None,
+            "started_at_epoch_ms": None,
+            "recovery_attempts": status.c.recovery_attempts - 1,
+        }
+        with usable(), self._database.working.begin() as connection:
+            connection.execute(sa.update(status).where(ours).values(values))
+
+    # One job
+
+    def _work(self) -> None:
+        """The workflow. What it did is in the table: returning is success, and :class:`Left` is everything else."""
+        job_id = str(DBOS.workflow_id)
+        self._jobs.add(job_id)
+        self._room.acquire()
+        try:
+            claim = self._surely(lambda: self._claim(job_id))
+            try:
+                self._do(claim)
+            except (errors.DBOSWorkflowConflictIDError, errors.DBOSWorkflowCancelledError):
+                raise Left from None  # it is somebody else's by now, or nobody's
+            except Exception as error:  # noqa: BLE001 - a defect of the runner; logged without data
+                self._tell(claim, "refused", step="runner", error=error)
+                self._leave(claim, "ERROR", error=failure_of(error).reason)
+        finally:
+            self._room.release()
+            self._jobs.discard(job_id)
+
+    def _surely(self, do: Callable[[], Answer]) -> Answer:
+        """What the database answers, however long it is away; a runner that ends does not wait for it."""
+        wait_s = 0.2
+        while True:
+            try:
+                return do()
+            except TransientError as error:
+                if self._ending.wait(wait_s):
+                    raise Left from error
+                wait_s = min(2 * wait_s, 10.0)
+
+    def _do(self, claim: Claim) -> None:
+        if self._ending.is_set():
+            self._put_back(claim)
+        with ExitStack() as locks:
+            study = f"study {claim.job.study.study_instance_uid}"
+            if not self._surely(lambda: locks.enter_context(self._presence.free(study))):
+                self._leave(claim, "DELAYED", error=claim.told.get("error"), after_s=SAME_STUDY_S, counts=False)
+            for step in self._steps:
+                DBOS.run_step({"name": step.name}, self._step, step, claim)
+                if self._ending.is_set() and step is not self._steps[-1]:
+                    self._put_back(claim)
+        self._tell(claim, "done")
+
+    def _step(self, step: Step, claim: Claim) -> dict[str, float]:
+        """Nothing but how long it took is kept: what was found is in the archive, not in this database."""
+        began = time.monotonic()
+        try:
+            self._apart(step.run, claim.job)
+        except Left:
+            self._put_back(claim)
+        except Exception as error:  # noqa: BLE001 - one job must not end the runner; logged without data
+            self._failed(step, claim, error)
+        took_s = round(time.monotonic() - began, 3)
+        self._queue.observe({"event": "step", "step": step.name, "took_s": took_s})
+        return {"took_s": took_s}
+
+    def _apart(self, run: Callable[[Job], object], job: Job) -> None:
+        """Run in a thread that nobody waits for at the end: one that hangs must not keep the process."""
+        work: Future[None] = Future()
+
+        def finish() -> None:
+            try:
+                run(job)
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                self._settle(work, error)
+            else:
+                self._settle(work, None)
+
+        self._at_work.add(work)
+        try:
+            threading.Thread(target=finish, name=f"sightline-job-{job.job_id[:8]}", daemon=True).start()
+            work.result()
+        finally:
+            self._at_work.discard(work)
+
+    def _settle(self, work: Future[None], error: BaseException | None) -> None:
+        with self._lock:
+            if work.done():
+                return
+            if error is None:
+                work.set_result(None)
+            else:
+                work.set_exception(error)
+
+    def _failed(self, step: Step, claim: Claim, error: Exception) -> None:
+        failure = failure_of(error)
+        verdict = judge(
+            failure,
+            attempt=claim.job.attempts,
+            age_s=max(0.0, time.time() - claim.since),
+            policy=self._queue.policy,
+            chance=random.random(),  # noqa: S311 - jitter
+        )
+        self._tell(claim, _word(verdict), step=step.name, error=error)
+        match verdict:
+            case Retry(after_s, counts):
+                self._leave(claim, "DELAYED", error=failure.reason, after_s=after_s, counts=counts)
+            case GiveUp(reason) | Refuse(reason):
+                self._leave(claim, "ERROR", error=reason)
+
+    def _put_back(self, claim: Claim) -> None:
+        self._leave(claim, "ENQUEUED", error=claim.told.get("error"), counts=False)
+
+    def _claim(self, job_id: str) -> Claim:
+        with usable(), self._database.working.connect() as connection:
+            row = connection.execute(self._one, {"job": job_id}).one_or_none()
+        if row is None or row.status != "PENDING" or row.owner_xid is None:
+            raise Left
+        told = row.attributes or {}
+        return Claim(job_of(row), row.owner_xid, float(told.get("since", time.time())), told, time.monotonic())
+
+    def _leave(self, claim: Claim, state: str, *, error: str | None, after_s: float = 0.0, counts: bool = True) -> None:
+        """Write what becomes of the job, if it is still ours, and end this execution of it."""
+        status = self._database.status
+        now_ms = int(time.time() * 1000)
+        told = {key: value for key, value in claim.told.items() if key != "error"}
+        values: dict[str, Any] = {
+            "status": state,
+            "owner_xid": None,
+            "started_at_epoch_ms": None,
+            "updated_at": now_ms,
+            "delay_until_epoch_ms": now_ms + int(after_s * 1000) if state == "DELAYED" else None,
+            "completed_at": now_ms if state == "ERROR" else None,
+            "attributes": told | ({"error": error} if error else {}),
+        }
+        if not counts:
+            values["recovery_attempts"] = status.c.recovery_attempts - 1
+        ours = sa.and_(
+            status.c.workflow_uuid == claim.job.job_id,
+            status.c.status == "PENDING",
+            status.c.owner_xid == claim.owner,
+        )
+        change = sa.update(status).where(ours).values(values)
+        self._surely(lambda: self._write(change))
+        raise Left
+
+    def _write(self, change: sa.Update) -> None:
+        with usable(), self._database.working.begin() as connection:
+            connection.execute(change)
+
+    def _tell(self, claim: Claim, outcome: str, *, step: str = "", error: Exception | None = None) -> None:
+        """One canonical line per attempt: identifiers and durations, no words of reports, no names."""
+        line: dict[str, Any] = {
+            "event": "job",
+            "job": claim.job.job_id,
+            "outcome": outcome,
+            "attempt": claim.job.attempts,
+            "took_s": round(time.monotonic() - claim.began, 3),
+            "age_s": round(max(0.0, time.time() - claim.since), 3),
+        }
+        if error is not None:
+            line |= {"step": step, "error": type(error).__name__}
+            if not isinstance(error, SightlineError):
+                line["where"] = _where(error)
+        self._queue.observe(line)
+        _jobs.log(logging.INFO if error is None else logging.WARNING, "%s", json.dumps(line))
+
+    # Keeping house
+
+    def _keep(self) -> None:
+        forgot = -FORGET_S
+        trusted = time.monotonic()
+        while not self._ending.wait(self._look_s):
+            try:
+                if not self._presence.hold(self._name):
+                    trusted = time.monotonic() + GRACE_S
+                if time.monotonic() >= trusted:
+                    self._take_over()
+                self._shorten()
+                if time.monotonic() - forgot >= FORGET_S and not self._queue.forget(datetime.now(UTC)):
+                    forgot = time.monotonic()
+            except TransientError as error:
+                _log.warning("the runner waits: %s", error)
+            except Exception as error:  # noqa: BLE001 - must go on as long as the process
+                _log.error("the runner's keeper failed: %s", _where(error))
+
+    def _take_over(self) -> None:
+        """Hand the jobs of runners that are gone to those that are alive."""
+        status = self._database.status
+        chosen = sa.select(status.c.executor_id).where(
+            status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id != self._name
+        )
+        with usable(), self._database.working.connect() as connection:
+            others = connection.execute(chosen.distinct()).scalars().all()
+        for name in others:
+            with self._presence.free(name) as gone:
+                if gone:
+                    DBOS._recover_pending_workflows([name])
+                    _log.warning("the runner %s is gone; its jobs are queued again", name)
+
+    def _shorten(self) -> None:
+        """No wait is longer than the policy's longest: one that is was written by a clock that ran ahead."""
+        status = self._database.status
+        longest = int((time.time() + self._queue.policy.most_s) * 1000)
+        late = sa.and_(status.c.status == "DELAYED", status.c.name == WORKFLOW, status.c.delay_until_epoch_ms > longest)
+        with usable(), self._database.working.begin() as connection:
+            connection.execute(sa.update(status).where(late).values(delay_until_epoch_ms=longest))
+
+
+def _word(verdict: Verdict) -> str:
+    match verdict:
+        case Retry():
+            return "retried"
+        case GiveUp():
+            return "given-up"
+        case Refuse():
+            return "refused"
+
+
+def _where(error: BaseException) -> str:
+    from plugin.service.problems import where
+
+    return where(error)
