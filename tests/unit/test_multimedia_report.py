@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from lxml import etree, html
 from multimedia import evidences, printable
 
+from plugin.fhir.marking import Link, narrative_markup, page_markup
 from plugin.fhir.multimedia import (
     BUNDLE_PROFILE,
     REPORT_PROFILE,
@@ -92,9 +95,48 @@ def test_a_span_holds_its_phrase_to_the_character_unless_an_earlier_phrase_ends_
     places = [(each.phrase.start, each.phrase.end) for each in lit_phrases(evidence)]
 
     for grounded, name, (start, end) in zip(lit_phrases(evidence), ids, places, strict=True):
-        cuts = [other for before, other in places if before < start < other < end]
-        whole = evidence.report.text[start : min(cuts, default=end)]
+        cuts = sorted({other for before, other in places if before < start < other < end})
+        pieces = [evidence.report.text[left:right] for left, right in pairwise((start, *cuts, end))]
+        whole = next((piece for piece in pieces if piece.strip()), pieces[-1])
         assert words(spans[name]) == printable(whole), grounded.tracking_id
+
+
+def simple(markup: str) -> str:
+    """Spans as ``[0:words]``, links as ``(0:words)``; those without id have a plus sign."""
+    for pattern, short in (
+        (r'<span class="imr-ref-ImagingSelection" id="ImagingSelection/(\d)">', r"[\1:"),
+        (r'<span class="imr-continued">', "[+:"),
+        ("</span>", "]"),
+        (r'<a class="imr-ref-ImagingSelection(?: wordless)?" id="ImagingSelection/(\d)" href="/\1"[^>]*>', r"(\1:"),
+        (r'<a class="imr-continued" href="/(\d)">', r"(+\1:"),
+        ("</a>", ")"),
+    ):
+        markup = re.sub(pattern, short, markup)
+    return markup
+
+
+def link(text: str, part: str, number: int) -> Link:
+    """A link over *part* of *text*."""
+    start = text.index(part)
+    return Link(start, start + len(part), f"ImagingSelection/{number}", f"/{number}", part)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "narrative", "page"),
+    [
+        ("no a b", ["a", "b"], "no [0:a] [1:b]", "no (0:a) (1:b)"),
+        ("a b c", ["a b c", "b"], "[0:a [1:b] c]", "(0:a )(1:b)(+0: c)"),
+        ("a b c", ["a b", "b c"], "[0:a [1:b]][+: c]", "(0:a )(+0:b)(1: c)"),
+        ("a b", ["a b", "a b"], "[0:[1:a b]]", "(0:a b)(1:)"),
+        ("ab c", ["ab ", " c"], "[0:ab[+: ]][1:c]", "(0:ab)(+1: )(1:c)"),
+        ("a b c", ["a b c", "a", " b c"], "[0:[1:a][2: b c]]", "(1:a)(2: b c)(0:)"),
+    ],
+)
+def test_spans_nest_and_links_do_not(text: str, parts: list[str], narrative: str, page: str) -> None:
+    links = tuple(link(text, part, number) for number, part in enumerate(parts))
+
+    assert simple(narrative_markup(text, links)) == narrative
+    assert simple(page_markup(text, links)) == page
 
 
 @MANY
@@ -126,7 +168,7 @@ def test_nothing_of_a_report_becomes_markup(evidence: Evidence) -> None:
     assert all(link.startswith(f"{BASE}/studies/") for link in text.xpath("//div[@class='text']//@href"))
 
 
-@MANY
+@settings(MANY, max_examples=50)
 @given(evidences())
 def test_every_region_is_a_closed_line_within_its_image(evidence: Evidence) -> None:
     _, document = built(evidence)
