@@ -597,3 +597,12 @@ def test_a_port_that_is_taken_is_named(works: Works) -> None:
 
         with pytest.raises(InputError, match=f"Port {port}"):
             serve(create_app(works.services), host="127.0.0.1", port=port, tell=print)
+
+
+def test_public_keys_are_there_for_fhir_servers_only_where_there_are_some(works: Works, client: TestClient) -> None:
+    with client_of(works.services, public_keys=lambda: {"keys": [{"kid": "a"}]}) as keyed:
+        published = keyed.get("/.well-known/jwks.json")
+
+    assert published.json() == {"keys": [{"kid": "a"}]}
+    assert published.headers["cache-control"] == "max-age=300"
+    assert client.get("/.well-known/jwks.json").status_code == 404
