@@ -36,6 +36,8 @@ Alone = Callable[[], AbstractContextManager[None]]
 """A block in which no other worker of ours writes to the server."""
 
 TRIES: Final = 4
+_PART = 40
+"""Entries of one transaction where a server refuses a larger one."""
 _AT_ONCE = 20
 """Identifiers in one search: addresses of 2,000 characters pass everywhere."""
 
@@ -66,8 +68,8 @@ class OwnResources:
     def write(self, resources: Iterable[Element], *, versions: Mapping[str, str] | None = None) -> None:
         """Write *resources*, each under its derived id, all or nothing; what stands there already is left alone.
 
-        All or nothing holds as far as the server's transactions do. A server that gives ids itself and refuses the
-        transaction gets one resource after the other, and what is missing by the next try.
+        All or nothing holds as far as the server's transactions do. One that is too large for the server, or has too
+        many conditional creates, goes in parts, first what others refer to; what is missing comes by the next try.
 
         Parameters
         ----------
@@ -103,14 +105,12 @@ class OwnResources:
                 return
         with self._alone():
             self._create(wanted, made_from)
+            self._server_gives_ids = True
 
     def there(self, names: Iterable[str]) -> dict[str, Element]:
         """What stands there of *names*, each as :meth:`read` tells it; raises as it does."""
         names = tuple(names)
-        there: dict[str, Element] = {}
-        if not self._server_gives_ids:
-            read = ((name, self._server.read(name)) for name in names)
-            there = {name: each for name, each in read if each is not None}
+        there = {name: each for name in names if (each := self._server.read(name)) is not None}
         left = [name for name in names if name not in there and is_derived(name)]
         if self._server_gives_ids is not False and (found := self._found(left)):
             self._server_gives_ids = True
@@ -118,26 +118,35 @@ class OwnResources:
         return there
 
     def _written_by_put(self, changed: Mapping[str, Element], new: list[str], matches: Mapping[str, str]) -> bool:
-        """Whether the server took *changed* under our ids; False once it is known to give ids itself."""
+        """Whether the server took *changed* under our ids; False if it gives ids itself."""
         if new and self._server.capability.refuses_ids(*(name.partition("/")[0] for name in new)):
-            self._server_gives_ids = True
             return False
         try:
-            entries = (_put(each.json, matches.get(name, "")) for name, each in changed.items())
-            self._server.transaction(_transaction(entries), conditional=bool(matches))
+            self._put_together(changed, changed, matches)
         except RefusedError:
-            # Is it the ids, or what the resources say? One of them alone tells.
-            if not new or self._server_gives_ids is False or self._server.put(changed[new[0]].json):
+            # Is it the ids, or what the resources say? One that refers to no other tells.
+            if new and not self._server.put(changed[_in_order(changed, new)[0]].json):
+                return False
+            if len(changed) <= _PART:
                 raise
-            self._server_gives_ids = True
-            return False
+            # It may be too much at once: Medplum takes 50 at most.
+            order = _in_order(changed)
+            for at in range(0, len(order), _PART):
+                self._put_together(changed, order[at : at + _PART], matches)
         if new:
             self._server_gives_ids = False
         return True
 
+    def _put_together(self, changed: Mapping[str, Element], names: Iterable[str], matches: Mapping[str, str]) -> None:
+        entries = (_put(changed[name].json, matches.get(name, "")) for name in names)
+        self._server.transaction(_transaction(entries), conditional=bool(matches))
+
     def _create(self, wanted: Mapping[str, Element], made_from: Mapping[str, str]) -> None:
         """Make or change *wanted* where the server gives ids; for one worker at a time."""
-        there = self._swept(dict.fromkeys([*wanted, *own_references(wanted.values())]))
+        names = dict.fromkeys([*wanted, *own_references(wanted.values())])
+        there = self._swept(names)
+        # What an administrator let us PUT earlier stays under its id.
+        there |= {name: each for name in names if name not in there and (each := self._server.read(name)) is not None}
         changed = {name: each for name, each in wanted.items() if not _same(name, there.get(name), each)}
         places = {name: f"{each.type}/{each.id}" for name, each in there.items()}
         if changed:
@@ -157,14 +166,9 @@ class OwnResources:
             self._create_in_turn(changed, dict(places))
 
     def _create_in_turn(self, changed: Mapping[str, Element], places: dict[str, str]) -> None:
-        """For servers that do not take many conditional creates at once: first what others refer to."""
-        left = dict(changed)
-        while left:
-            free = (name for name, each in left.items() if not set(own_references([each])) & (set(left) - {name}))
-            name = next(free, "")
-            if not name:
-                raise ConformanceError("resources of ours refer to each other in a circle")
-            resource = in_server_ids(left.pop(name).json, name, places, {})
+        """For servers that do not take many conditional creates at once."""
+        for name in _in_order(changed):
+            resource = in_server_ids(changed[name].json, name, places, {})
             if name not in places:
                 places[name] = self._server.create(resource, unless=condition(name))
             elif not self._server.put(resource):
@@ -195,6 +199,26 @@ class OwnResources:
                     # A server that does not know the parameter may answer everything.
                     found[name] = tuple(sorted((hit for hit in hits if hit.id and carries(hit, name)), key=_rank))
         return {name: hits for name, hits in found.items() if hits}
+
+
+def _in_order(resources: Mapping[str, Element], names: Iterable[str] | None = None) -> list[str]:
+    """Their names (or *names* of them), those before that others refer to.
+
+    Raises
+    ------
+    ConformanceError
+        If they refer to each other in a circle.
+    """
+    some = {name: resources[name] for name in (resources if names is None else names)}
+    left = {name: set(own_references([each])) & (set(some) - {name}) for name, each in some.items()}
+    order: list[str] = []
+    while left:
+        free = [name for name, needed in left.items() if not needed & set(left)]
+        if not free:
+            raise ConformanceError("resources of ours refer to each other in a circle")
+        order += free
+        left = {name: needed for name, needed in left.items() if name not in free}
+    return order
 
 
 def _by_type(names: Iterable[str]) -> dict[str, list[str]]:

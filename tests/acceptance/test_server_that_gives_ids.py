@@ -174,6 +174,24 @@ def test_what_another_writer_changed_meanwhile_is_not_written_over(plain: Site) 
     assert (after["status"], plain.all(name)[0]["code"]) == ("final", {"text": "Other"})
 
 
+def test_what_stands_under_our_own_id_from_before_is_changed_there(plain: Site) -> None:
+    text = small("before")
+    plain.store.write(text)
+    plain.faults.always(ways.NoUpdateAsCreate(told_so=True))
+    later = json.loads(text.replace("Finding", "Other"))
+    extra = {"resourceType": "Observation", "id": derived_id("before", "new"), "status": "final", "code": {"text": "x"}}
+    extra["device"] = {"reference": names(text)[0]}
+    request = {"method": "PUT", "url": f"Observation/{extra['id']}"}
+    later["entry"].append({"resource": extra, "request": request})
+
+    FhirReportStore(plain.client()).write(json.dumps(later))
+
+    there = plain.http.get(f"{plain.engine}/{names(text)[1]}").json()
+    (made,) = plain.all(f"Observation/{extra['id']}")
+    assert there["code"] == {"text": "Other"}
+    assert made["device"]["reference"] == names(text)[0]
+
+
 def test_a_transaction_too_large_for_conditional_creates_goes_one_by_one(plain: Site) -> None:
     """This engine takes eight entries at most where one is conditional; Device comes before what refers to it."""
     plain.faults.always(ways.NoUpdateAsCreate())
@@ -297,7 +315,6 @@ def test_a_transaction_that_was_applied_and_answered_500_is_not_made_twice(plain
 def test_what_was_made_in_part_is_completed_by_the_next_try(plain: Site) -> None:
     plain.faults.always(ways.NoUpdateAsCreate())
     text = small("in part")
-    plain.store._own._server_gives_ids = True
     plain.faults.next(*[ways.in_part(1)] * 4, when=ways.transactions)
 
     with pytest.raises(TransientError):

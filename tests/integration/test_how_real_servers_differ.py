@@ -521,6 +521,24 @@ def names(text: str) -> list[str]:
     return [entry["request"]["url"] for entry in json.loads(text)["entry"]]
 
 
+def test_a_transaction_that_is_too_large_for_the_server_goes_in_parts(site: Site) -> None:
+    """This engine takes 50 updates at most."""
+    device = {"resourceType": "Device", "id": derived_id("large", site.tag)}
+    observation = {"resourceType": "Observation", "status": "preliminary", "code": {"text": "x"}}
+    observation["device"] = {"reference": f"Device/{device['id']}"}
+    ids = [derived_id("large", site.tag, str(number)) for number in range(60)]
+    entries = [json.loads(transaction(each))["entry"][0] for each in (*(observation | {"id": i} for i in ids), device)]
+    bundle = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    store = FhirReportStore(site.client)
+
+    store.write(bundle)
+
+    assert len(store.written(tuple(entry["request"]["url"] for entry in entries))) == 61
+    parts = [each.json["entry"] for each in site.faults.asked if bad.transactions(each)]
+    assert [len(part) for part in parts] == [61, 40, 21]
+    assert parts[1][0]["resource"]["resourceType"] == "Device"
+
+
 @pytest.mark.parametrize(("version", "release"), [("4.0.1", Release.R4), ("5.0.0", Release.R5)])
 def test_the_release_is_the_one_of_the_capability_statement(site: Site, version: str, release: Release) -> None:
     site.faults.always(bad.Release(version))
