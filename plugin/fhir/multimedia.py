@@ -36,6 +36,7 @@ from plugin.fhir.parts import (
     subject_of,
     uid_identifier,
 )
+from plugin.fhir.r5 import as_r5
 from plugin.fhir.selections import KIND, About, lit, selection_id
 from plugin.fhir.writing import observation_id
 from plugin.identity import derived_id, sha256_hex
@@ -398,15 +399,6 @@ def _validate(report: Fhir) -> None:
     except ValueError as error:
         # The class alone: the message quotes values, and with them the report.
         raise ConformanceError(f"a FHIR resource that Sightline built is not valid ({type(error).__name__})") from None
-
-
-def as_r5(report: Fhir) -> Fhir:
-    """*report* under R5's names: ``study``, ``supportingInfo``, and the size as text (R5 integer64 in JSON)."""
-    renamed = {"study" if name == "imagingStudy" else name: value for name, value in report.items()}
-    parts = {part["url"]: part for part in renamed.pop("extension")[0]["extension"]}
-    repeated = {"type": parts["type"]["valueCodeableConcept"], "reference": parts["reference"]["valueReference"]}
-    forms = [form | {"size": str(form["size"])} for form in report["presentedForm"]]
-    return renamed | {"supportingInfo": [repeated], "presentedForm": forms}
 
 
 @cache

@@ -63,12 +63,22 @@ def _audit_event(event: Fhir) -> Fhir:
     }
 
 
+def _diagnostic_report(report: Fhir) -> Fhir:
+    """The study and the report that ours repeats have other places; sizes are text, as above."""
+    told = {"study" if name == "imagingStudy" else name: value for name, value in report.items() if name != "extension"}
+    (repeated,) = ({part["url"]: part for part in each["extension"]} for each in report["extension"])
+    what = {"type": repeated["type"]["valueCodeableConcept"], "reference": repeated["reference"]["valueReference"]}
+    forms = [form | {"size": str(form["size"])} for form in report["presentedForm"]]
+    return told | {"supportingInfo": [what], "presentedForm": forms}
+
+
 def _without(part: Fhir, *names: str) -> Fhir:
     return {name: value for name, value in part.items() if name not in names}
 
 
 _CHANGES: dict[str, Callable[[Fhir], Fhir]] = {
     "Device": _device,
+    "DiagnosticReport": _diagnostic_report,
     "Observation": _observation,
     "DocumentReference": _document,
     "AuditEvent": _audit_event,
