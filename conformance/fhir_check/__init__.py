@@ -21,7 +21,7 @@ from functools import cache
 
 from fhir_check import imr, lint
 from fhir_check.bundles import entry_faults, reference_faults, unknown_extensions, unresolved
-from fhir_check.checker import BaseChecker
+from fhir_check.checker import FORM, BaseChecker
 from fhir_check.definitions import Json, definitions
 from fhir_check.profiles import Profile, profiles
 
@@ -62,7 +62,10 @@ class Checker(BaseChecker):
 
     def check(self, resource: Json) -> list[str]:
         """What is wrong with *resource*, by its release's definitions and by the profiles that it claims."""
-        faults = [*super().check(resource), *self._claimed(resource)]
+        faults = super().check(resource)
+        if _is_malformed(faults):
+            return faults
+        faults += self._claimed(resource)
         if not faults and resource.get("resourceType") == "StructureDefinition":
             faults += lint.faults(resource, profiles())
         return faults
@@ -75,8 +78,10 @@ class Checker(BaseChecker):
         kind = str(resource.get("resourceType"))
         if kind not in WRITTEN[self._release]:
             return [f"{kind}: Sightline has no profile of it in {self._release}"]
-        profile = profiles().named(WRITTEN[self._release][kind])
-        faults = [*self.check(resource), *profiles().faults(resource, profile, where=kind)]
+        faults = self.check(resource)
+        if _is_malformed(faults):
+            return faults
+        faults += self.conforms(resource, profiles().named(WRITTEN[self._release][kind]))
         faults += unknown_extensions(resource, kind)
         if kind == "Bundle":
             faults += [*reference_faults(resource, stored=stored), *entry_faults(resource)]
@@ -94,6 +99,8 @@ class Checker(BaseChecker):
         """
         name = "SightlineMultimediaReport" + ("Bundle" if resource.get("resourceType") == "Bundle" else "")
         faults = self.check(resource)
+        if _is_malformed(faults):
+            return faults
         if self._release == "R4":
             faults += self.conforms(resource, profiles().named(name))
         faults += unknown_extensions(resource, str(resource.get("resourceType")))
@@ -120,6 +127,11 @@ class Checker(BaseChecker):
             profile = profiles().get(str(url))
             if profile is not None and profile.release == self._release:
                 yield from profiles().faults(resource, profile, where=profile.type)
+
+
+def _is_malformed(faults: list[str]) -> bool:
+    """Whether something has not the form of FHIR's JSON, so that no rule about content can be held to it."""
+    return any(f": {FORM} " in line for line in faults)
 
 
 @cache

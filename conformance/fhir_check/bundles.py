@@ -60,19 +60,20 @@ def entry_faults(bundle: Json) -> Iterator[str]:
             yield f"{where}.request.url: {request.get('url')} is written twice"
 
 
-def unknown_extensions(part: Any, where: str) -> Iterator[str]:
-    """Extensions that neither HL7's later release nor its extension pack defines; we have none of our own."""
+def unknown_extensions(part: Any, where: str, *, inside: bool = False) -> Iterator[str]:
+    """Extensions that neither R5 nor HL7's extension pack defines; *inside*: whether *part* is one itself."""
     if isinstance(part, dict):
         for name in ("extension", "modifierExtension"):
             for number, each in enumerate(part.get(name, ()) if isinstance(part.get(name), list) else ()):
                 url = str(each.get("url", "")) if isinstance(each, dict) else ""
-                if re.match(r"\w+:", url) and not is_known(url):
+                # Within an extension, names are relative to its definition (extensibility.html).
+                if not is_known(url) and not (inside and re.fullmatch(r"\w+", url)):
                     yield f"{where}.{name}[{number}]: no definition of {url} is known here"
         for name, child in part.items():
-            yield from unknown_extensions(child, f"{where}.{name}")
+            yield from unknown_extensions(child, f"{where}.{name}", inside=name in ("extension", "modifierExtension"))
     elif isinstance(part, list):
         for number, child in enumerate(part):
-            yield from unknown_extensions(child, f"{where}[{number}]")
+            yield from unknown_extensions(child, f"{where}[{number}]", inside=inside)
 
 
 def _names(bundle: Json) -> Iterator[str]:

@@ -17,6 +17,8 @@ from fhir_check.invariants import holds
 
 BY_HAND = {"txt-1", "txt-2"}  # narrative.py
 NUMBERS = {"decimal": (int, float), "integer": int, "positiveInt": int, "unsignedInt": int}
+FORM = "json:"
+"""Begins what is told of JSON that has not the form of FHIR: rules about content make no sense of it."""
 REFERENCE = re.compile(r"([A-Z]\w+)/[A-Za-z0-9\-.]{1,64}(/_history/[A-Za-z0-9\-.]{1,64})?$")
 
 
@@ -33,7 +35,7 @@ class BaseChecker:
     def _resource(self, resource: Json, where: str) -> Iterator[str]:
         kind = resource.get("resourceType")
         if not isinstance(kind, str) or self._definitions.kind(kind) != "resource":
-            yield f"{where}: unknown resourceType"
+            yield f"{where}: {FORM} unknown resourceType"
             return
         body = {name: value for name, value in resource.items() if name != "resourceType"}
         yield from self._object(body, kind, kind, where=where, resource=resource)
@@ -42,6 +44,8 @@ class BaseChecker:
         """*value* as the element at *path* of the definition of *kind*."""
         if not value:
             yield f"{where}: ele-1: an element is not empty"
+        yield from (f"{where}.{name}: {FORM} null" for name, each in value.items() if each is None)
+        yield from (f"{where}.{name}: {FORM} an empty array" for name, each in value.items() if each == [])
         if kind == "Extension":
             if ("extension" in value) == any(name.startswith("value") for name in value):
                 yield f"{where}: ext-1: an extension has either a value or extensions"
@@ -55,9 +59,8 @@ class BaseChecker:
             used.update(part for given, _ in found for part in (given, f"_{given}"))
             yield from self._cardinality(found, definition, value, where=where)
             for given, code in found:
-                yield from self._siblings(
-                    value.get(f"_{given}"), value.get(given), where=f"{where}._{given}", of=resource
-                )
+                beside = {"beside": value.get(f"_{given}"), "value": value.get(given)}
+                yield from self._siblings(**beside, definition=definition, where=f"{where}._{given}", of=resource)
                 if given in value:
                     target = {"code": code, "definition": definition, "kind": kind, "resource": resource}
                     yield from self._values(value[given], target, where=f"{where}.{given}")
@@ -80,12 +83,14 @@ class BaseChecker:
         # Repeating elements are arrays, also when there is one (json.html).
         is_list = definition.get("array", False)
         if any(isinstance(item, list) != is_list for item in items if item is not None):
-            yield f"{where}.{name}: {'an array is' if is_list else 'no array is'} needed"
+            yield f"{where}.{name}: {FORM} {'an array is' if is_list else 'no array is'} needed"
 
-    def _siblings(self, beside: Any, value: Any, *, where: str, of: Json) -> Iterator[str]:
+    def _siblings(self, *, beside: Any, value: Any, definition: Json, where: str, of: Json) -> Iterator[str]:
         """Id and extensions of a primitive, beside it under an underscore; in a list, one or null each (json.html)."""
         if beside is None:
             return
+        if isinstance(beside, list) != definition.get("array", False):
+            yield f"{where}: {FORM} not of the form of what it stands beside"
         items = beside if isinstance(beside, list) else [beside]
         if isinstance(beside, list) and isinstance(value, list) and len(beside) != len(value):
             yield f"{where}: {len(beside)} given beside {len(value)}"
@@ -107,7 +112,7 @@ class BaseChecker:
             if isinstance(item, dict):
                 yield from self._resource(item, where)
             else:
-                yield f"{where}: an object is needed"
+                yield f"{where}: {FORM} an object is needed"
         elif code == "xhtml":
             yield from narrative.faults(item, where)
         elif self._definitions.kind(code) == "complex-type":
@@ -129,13 +134,13 @@ class BaseChecker:
         if isinstance(item, dict):
             yield from self._object(item, kind, path, where=where, resource=resource)
         else:
-            yield f"{where}: an object is needed"
+            yield f"{where}: {FORM} an object is needed"
 
     def _primitive(self, item: Any, code: str, *, where: str) -> Iterator[str]:
         name = "string" if code.startswith("http://hl7.org/fhirpath/") else code
         wanted = bool if name == "boolean" else NUMBERS.get(name, str)
         if not isinstance(item, wanted) or (wanted is not bool and isinstance(item, bool)):
-            yield f"{where}: not a JSON value for {name}"
+            yield f"{where}: {FORM} not a JSON value for {name}"
             return
         pattern = self._definitions.pattern(name)
         if pattern and not isinstance(item, bool) and not pattern.fullmatch(str(item)):
@@ -179,8 +184,11 @@ def is_listed(item: Any, listed: frozenset[tuple[str, str]]) -> bool:
     """Whether a code, Coding or CodeableConcept has a code of *listed*; a bare code has no system to compare."""
     if not isinstance(item, dict):
         return any(code == item for _, code in listed)
+    if not isinstance(item.get("coding", []), list):
+        return False
     codings = item.get("coding", [] if "text" in item else [item])
-    return any((coding.get("system"), coding.get("code")) in listed for coding in codings)
+    told = [(coding.get("system"), coding.get("code")) for coding in codings if isinstance(coding, dict)]
+    return any(each in listed for each in told if all(isinstance(part, str) for part in each))
 
 
 def target_of(reference: Json) -> str:

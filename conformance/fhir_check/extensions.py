@@ -48,13 +48,13 @@ def _known(extension: Json, url: str, where: str) -> Iterator[str]:
         if parts not in extension:
             yield f"{where}: {name} has a {parts}"
         return
-    inner = extension.get("extension", [])
+    inner = _inner(extension)
     for part, least, most, value in parts:
         found = [each for each in inner if each.get("url") == part]
         if not least <= len(found) <= most or not all(value in each for each in found):
             yield f"{where}: {name} has {least}..{'*' if most > 1 else most} {part} as {value}"
     for each in inner:
-        if each.get("url") not in {part for part, *_ in parts}:
+        if each.get("url") not in [part for part, *_ in parts]:
             yield f"{where}: {name} has no {each.get('url')}"
 
 
@@ -74,12 +74,12 @@ def _element(extension: Json, path: str, where: str) -> Iterator[str]:
         yield f"{where}: {path} is a {' or '.join(codes)} in R5"
         return
     listed = definitions("R5").codes(element["binding"]) if "binding" in element else None
-    if listed is not None and extension[given[0]] not in {code for _, code in listed}:
+    if listed is not None and extension[given[0]] not in [code for _, code in listed]:
         yield f"{where}: not in the required value set {element['binding']}"
 
 
 def _parts(extension: Json, kind: str, path: str, where: str) -> Iterator[str]:
-    parts = extension.get("extension", [])
+    parts = _inner(extension)
     names = [str(each.get("url", "")) for each in parts]
     for child in definitions("R5").children(kind, path):
         name = child["path"].rpartition(".")[2]
@@ -88,3 +88,8 @@ def _parts(extension: Json, kind: str, path: str, where: str) -> Iterator[str]:
             yield f"{where}: {child['path']}: {count} given, {low}..{high} in R5"
     for number, (name, part) in enumerate(zip(names, parts, strict=True)):
         yield from _element(part, f"{path}.{name}", f"{where}.extension[{number}]")
+
+
+def _inner(extension: Json) -> list[Json]:
+    inner = extension.get("extension")
+    return [each for each in inner if isinstance(each, dict)] if isinstance(inner, list) else []

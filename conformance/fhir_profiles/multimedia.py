@@ -107,6 +107,9 @@ CLOSED = (
     " and coordinate.first() = coordinate.skip(coordinate.count() - 2).first()"
     " and coordinate.skip(1).first() = coordinate.last() and coordinate.all($this >= 0)"
 )
+EXTENDED = "extension.where(url = 'regionType').value = 'polyline' and " + CLOSED.replace(
+    "coordinate", "extension.where(url = 'coordinate').value"
+)
 SELECTION = profile(
     "SightlineImagingSelection",
     "ImagingSelection",
@@ -123,6 +126,7 @@ SELECTION = profile(
     at("derivedFrom", max="1", type=only("ImagingStudy")),
     at("instance", max="1"),
     at("instance.sopClass", min=1),
+    at("instance.sopClass.system", min=1, fixedUri="urn:ietf:rfc:3986"),
     at("instance.imageRegion2D", min=1),
     at("instance.imageRegion2D.regionType", "There is no polygon in R5.", fixedCode="polyline"),
     at("instance.imageRegion3D", max="0"),
@@ -148,6 +152,7 @@ SELECTION = profile(
     ),
 )
 
+PARTS = f"extension.where(url = '{R5_ELEMENT}instance').extension"
 ELEMENTS = ("status", "issued", "performer", "basedOn", "code", "studyUid", "derivedFrom", "seriesUid", "instance")
 BASIC = profile(
     "SightlineImagingSelectionBasic",
@@ -168,6 +173,14 @@ BASIC = profile(
     at("code", patternCodeableConcept=coded("http://hl7.org/fhir/fhir-types", "ImagingSelection")),
     at("subject", type=only("Patient")),
     title="A region on an image, for R4",
+    rules=(
+        rule(
+            "sl-64",
+            "A region is a closed polyline of at least three corners, in pixels",
+            f"{PARTS}.where(url = 'imageRegion2D').all({EXTENDED})",
+        ),
+        rule("sl-65", "The instance is named by bare UID", f"{PARTS}.where(url = 'uid').value.matches('{BARE_UID}')"),
+    ),
 )
 
 PROFILES = (REPORT, BUNDLE, SELECTION, BASIC)

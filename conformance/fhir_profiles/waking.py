@@ -25,6 +25,7 @@ SUBSCRIPTION = profile(
             "channel.payload.empty() or channel.payload.extension"
             f".where(url = '{BACKPORT}backport-payload-content' and value = 'empty').exists()",
         ),
+        rule("sl-82", "It calls an address of the web", "channel.endpoint.matches('^https?://')"),
         rule(
             "sl-81",
             "It asks for reports, or names a topic",

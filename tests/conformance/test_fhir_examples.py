@@ -1,6 +1,7 @@
 """The examples of what Sightline writes: made by the project, current, valid, and every profile has one."""
 
 import json
+import random
 import subprocess
 import sys
 
@@ -40,6 +41,31 @@ def test_every_profile_has_an_example(profile):
     ]
 
     assert any(checker(profile.release).conforms(resource, profile) == [] for resource in found)
+
+
+WRONG = (None, 1, -1.5, True, "", "x", [], ["x"], [None], [{}], {}, {"a": 1})
+SMALL = ("Bundle-no-phrase.json", "DiagnosticReport-multimedia.json", "Basic-region.json", "Subscription-by-topic.json")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_checker_says_what_is_wrong_with_anything_and_never_falls_over_it(name):
+    rng = random.Random(name)
+    quiet = 0
+    for _ in range(60):
+        resource = json.loads(as_text(examples()[name].resource))
+        parent, key = rng.choice(list(places(resource)))
+        parent[key] = rng.choice(WRONG)
+
+        quiet += not (checker().multimedia(resource) if "multimedia" in name else checker().written(resource))
+
+    assert quiet < 12  # another word where any word is fine
+
+
+def places(part):
+    for key in part if isinstance(part, dict) else range(len(part)):
+        yield part, key
+        if isinstance(part[key], dict | list):
+            yield from places(part[key])
 
 
 def run(*arguments):
