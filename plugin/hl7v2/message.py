@@ -244,6 +244,15 @@ def _zone(offset: str) -> timezone:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
+def _escaped(text: str, header: Header) -> str:
+    """*text* as it stands in a field: a separator within it as its escape sequence (2.7.1)."""
+    separators = (header.encoding[2:3], header.field, header.encoding[0], header.encoding[1:2], header.encoding[3:4])
+    if not separators[0]:
+        return "".join(" " if character in separators else character for character in text)
+    letters = dict(zip(separators, "EFSRT", strict=True))
+    return "".join(f"{separators[0]}{letters[each]}{separators[0]}" if each in letters else each for each in text)
+
+
 class Acknowledgment(StrEnum):
     """HL7 table 0008, original mode: stored; could not be stored now; refused for good."""
 
@@ -274,9 +283,10 @@ def acknowledgment(
     msa = ["MSA", code, header.control_id]
     lines = [msh, msa]
     if code is not Acknowledgment.ACCEPT:
-        msa.append(str(error or because))
+        said = _escaped(str(error or because), header)
+        msa.append(said)
         coded, where = (error.code, error.where) if error else (Code.INTERNAL, "")
         place = where.replace("^", header.encoding[0])
         reason = header.encoding[0].join((coded, _MEANINGS[coded], "HL70357"))
-        lines.append(["ERR", "", place, reason, "E", "", "", "", str(error or because)])
+        lines.append(["ERR", "", place, reason, "E", "", "", "", said])
     return "".join(f"{header.field.join(line).rstrip(header.field)}\r" for line in lines).encode("latin-1")

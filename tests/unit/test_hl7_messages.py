@@ -168,13 +168,13 @@ def test_an_accepted_message_is_answered_to_its_sender_with_its_control_id() -> 
 
 
 def test_a_refusal_says_where_and_why() -> None:
-    error = MessageError("Only ORU^R01 is taken.".replace("^", " "), Code.MESSAGE_TYPE, "MSH^1^9")
+    error = MessageError("Only ORU^R01 is taken.", Code.MESSAGE_TYPE, "MSH^1^9")
 
     answer = answer_to(oru(), Acknowledgment.REJECT, error=error)
 
-    assert str(answer.segment("MSA")) == "MSA|AR|MSG-1|Only ORU R01 is taken."
+    assert str(answer.segment("MSA")) == "MSA|AR|MSG-1|Only ORU\\S\\R01 is taken."
     assert str(answer.segment("ERR")) == (
-        "ERR||MSH^1^9|200^Unsupported message type^HL70357|E||||Only ORU R01 is taken."
+        "ERR||MSH^1^9|200^Unsupported message type^HL70357|E||||Only ORU\\S\\R01 is taken."
     )
 
 
@@ -205,3 +205,14 @@ def test_the_header_is_read_before_anything_else() -> None:
 
     assert (header[3], header[4], header.control_id, header.codec) == ("RIS", "HOSPITAL", "MSG-1", "utf-8")
     assert header[99] == ""
+
+
+def test_a_reason_is_written_so_that_no_separator_splits_it() -> None:
+    because = r"a|b^c~d&e\f"
+    answer = acknowledgment(oru(), Acknowledgment.ERROR, now=NOW, because=because)
+
+    message = message_of(answer, otherwise="utf-8")
+
+    assert message.text(message.parsed.segment("MSA"), 3) == because
+    assert message.text(message.parsed.segment("ERR"), 8) == because
+    assert b"a b c d e f" in acknowledgment(b"MSH|^~|", Acknowledgment.ERROR, now=NOW, because=r"a|b^c~d e f")
