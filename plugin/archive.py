@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,8 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from plugin.dicom.header import (
+    FOR_PRESENTATION,
+    FOR_PROCESSING,
     RADIOGRAPH_CLASSES,
     UNREADABLE,
     description_of,
@@ -92,7 +95,8 @@ class DicomwebArchive:
 
     def describe(self, study: StudyRef) -> tuple[ImageDescription, ...]:
         """Every radiograph of the study, in the order of their SOP Instance UIDs."""
-        found = (description_of(dataset) for dataset in radiographs_among(self._metadata(study)))
+        candidates = self._metadata(study, lambda kind: kind in RADIOGRAPH_CLASSES)
+        found = (description_of(dataset) for dataset in radiographs_among(candidates))
         return tuple(sorted(found, key=lambda description: description.image.sop_instance_uid))
 
     def search(
@@ -112,16 +116,17 @@ class DicomwebArchive:
     def results(self, study: StudyRef) -> tuple[StoredResult, ...]:
         """Every instance of the study that Sightline wrote, in the order of their SOP Instance UIDs."""
         with tolerant():
-            found = (stored_result(dataset) for dataset in self._metadata(study) if is_own(dataset))
+            candidates = self._metadata(study, lambda kind: kind not in (*FOR_PRESENTATION, FOR_PROCESSING))
+            found = (stored_result(dataset) for dataset in candidates if is_own(dataset))
             return tuple(sorted(found, key=lambda result: result.image.sop_instance_uid))
 
-    def _metadata(self, study: StudyRef) -> tuple[Dataset, ...]:
+    def _metadata(self, study: StudyRef, wanted: Callable[[str], bool]) -> tuple[Dataset, ...]:
+        """The instances whose SOP class is *wanted*; the others, which may be large, are not read."""
         with answered(), tolerant():
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
-            datasets = tuple(_from_json(instance) for instance in answer)
-        if not datasets:
-            raise MissingError("The archive has no such study, or it holds no instances.")
-        return datasets
+            if not answer:
+                raise MissingError("The archive has no such study, or it holds no instances.")
+            return tuple(_from_json(instance) for instance in answer if wanted(_class_of(instance)))
 
     def read(self, image: ImageRef) -> Radiograph:
         """One image, decoded and windowed."""
@@ -170,6 +175,13 @@ def _agrees(found: StudyDescription, filters: Mapping[str, str]) -> bool:
         "PatientID": found.patient.patient_id.strip() if found.patient else "",
     }
     return all(told[name] == value for name, value in filters.items())
+
+
+def _class_of(instance: dict[str, Any]) -> str:
+    """SOP Class UID in DICOM JSON (PS3.18 F.2); "" where it is missing or broken."""
+    element = instance.get("00080016")
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]) if isinstance(values, list) and values else ""
 
 
 def _from_json(instance: dict[str, Any]) -> Dataset:
@@ -371,6 +383,21 @@ def _read_file(path: Path, *, header_only: bool = False) -> Dataset:
         raise InputError(f"A file cannot be read ({type(error).__name__}); check its permissions.") from error
 
 
+@lru_cache(maxsize=128)
+def _header_of(path: Path, changed_ns: int) -> dict[str, Any]:
+    """DICOM JSON of a file as it was *changed_ns*; kept, since a study is looked at several times for each job."""
+    del changed_ns  # part of the key
+    with tolerant():
+        return _read_file(path, header_only=True).to_json_dict(suppress_invalid_tags=True)
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # gone meanwhile; reading it says so
+        return 0
+
+
 class FileClient:
     """dicomweb-client's protocol over DICOM files; safe to use from several threads.
 
@@ -390,8 +417,7 @@ class FileClient:
         paths = [path for image, path in files if image.study.study_instance_uid == study_instance_uid]
         if not paths:
             raise _http_error(404)
-        with tolerant():
-            return [_read_file(path, header_only=True).to_json_dict(suppress_invalid_tags=True) for path in paths]
+        return [_header_of(path, _changed_ns(path)) for path in paths]
 
     def search_for_studies(
         self,

@@ -383,16 +383,8 @@ def make_report_watcher(settings: Settings, intake: Intake) -> ReportWatcher | N
     return ReportWatcher(watch)
 
 
-def make_services(settings: Settings, tools: Tools) -> Services:
-    """Everything the service's routes call."""
-    from plugin.dicom.pixels import radiograph_of
-
-    edges = make_edges(settings)
-    metrics = Metrics()
-    queue = make_queue(settings, metrics=metrics)
-    metrics.watch(queue)
-    intake = make_intake(settings, edges, queue=queue, tools=tools)
-    page_url = make_page_url(settings)
+def make_steps(intake: Intake, *, edges: Edges, tools: Tools, page_url: PageUrl | None = None) -> tuple[Step, ...]:
+    """What is done for each job."""
 
     def ground(job: Job) -> object:
         """What is known now counts, and not what was known when the job was put."""
@@ -409,13 +401,26 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     def look(job: Job) -> None:
         verify(job.study, job.report, edges=edges)
 
+    return Step("ground", ground), Step("verify", look)
+
+
+def make_services(settings: Settings, tools: Tools) -> Services:
+    """Everything the service's routes call."""
+    from plugin.dicom.pixels import radiograph_of
+
+    edges = make_edges(settings)
+    metrics = Metrics()
+    queue = make_queue(settings, metrics=metrics)
+    metrics.watch(queue)
+    intake = make_intake(settings, edges, queue=queue, tools=tools)
+
     def answering() -> None:
         queue.backlog()
 
     return Services(
         queue=queue,
         results=edges.results,
-        steps=(Step("ground", ground), Step("verify", look)),
+        steps=make_steps(intake, edges=edges, tools=tools, page_url=make_page_url(settings)),
         intake=intake,
         grounder=tools.grounder,
         read_report=tools.read_report,
