@@ -60,9 +60,9 @@ class OneReport:
     def read(self, report: ReportRef) -> Report:
         if self.status is ReportStatus.ENTERED_IN_ERROR:
             raise WithdrawnError("the report was withdrawn")
-        study = "1.2.3" if self.ends == "of another study" else self.study_instance_uid
+        studies = {"of another study": ("1.2.3",), "of no study": ()}.get(self.ends, (self.study_instance_uid,))
         patient = PatientRef("SOMEBODY") if self.ends == "of another patient" else None
-        return Report(report, self.status, REPORT_TEXT, "test", patient=patient, study_instance_uids=(study,))
+        return Report(report, self.status, REPORT_TEXT, "test", patient=patient, study_instance_uids=studies)
 
     def write(self, bundle: str) -> None:
         self.bundles.append(bundle)
@@ -307,6 +307,30 @@ def test_an_image_that_comes_late_replaces_the_results_without_it(site: Site, tm
     assert len(standing(site.archive.results(STUDY))) == 3
     (report,) = (it for it in standing(site.archive.results(STUDY)) if it.phrases)
     assert len(report.follows) == 1
+
+
+@pytest.mark.parametrize("site", ["files"], indirect=True)
+def test_a_report_that_names_no_study_is_grounded_when_a_person_joined_it_and_not_otherwise(site: Site) -> None:
+    site.reports.ends = "of no study"
+    wanted = ReportRef("report-1", "1")
+
+    with pytest.raises(WithdrawnError, match="no report is joined"):
+        process(STUDY, wanted, edges=site.edges, tools=TOOLS, page_url=None)
+    evidence, _ = process(STUDY, wanted, edges=site.edges, tools=TOOLS, page_url=None, joined=True)
+
+    assert any("names neither patient nor study" in warning for warning in evidence.warnings)
+    assert site.stored(ComprehensiveSRStorage)
+
+
+@pytest.mark.parametrize("site", ["files"], indirect=True)
+@pytest.mark.parametrize("ends", ["of another study", "of another patient"])
+def test_what_the_data_deny_is_not_grounded_whatever_a_person_said(site: Site, ends: str) -> None:
+    site.reports.ends = ends
+
+    with pytest.raises(WithdrawnError):
+        process(STUDY, ReportRef("report-1", "1"), edges=site.edges, tools=TOOLS, page_url=None, joined=True)
+
+    assert site.archive.results(STUDY) == ()
 
 
 @pytest.mark.parametrize("site", ["files"], indirect=True)
