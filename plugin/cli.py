@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from plugin import __version__
@@ -126,6 +126,15 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     keys.add_argument("action", choices=("new",), help="make a private key in a new file")
     keys.add_argument("file", type=Path, metavar="FILE", help="where to; only its owner can read it")
     keys.add_argument("--kind", choices=("ec", "rsa"), default="ec", help="ec: ES384; rsa: RS384")
+    old = commands.add_parser(
+        "backfill", help="take the studies that the archive holds already, behind everything else"
+    )
+    old.add_argument("--from", dest="begin", type=date.fromisoformat, required=True, metavar="DAY", help="2026-01-01")
+    old.add_argument("--to", dest="end", type=date.fromisoformat, required=True, metavar="DAY", help="included")
+    old.add_argument("--modality", choices=("CR", "DX"), default="DX")
+    old.add_argument("--rate", type=float, default=60.0, help="studies a minute at most")
+    old.add_argument("--most-queued", type=int, default=100, help="wait while so many jobs wait")
+    old.add_argument("--dry-run", action="store_true", help="count them, and do nothing")
     jobs = commands.add_parser("jobs", help="look at the jobs, do one again, let one go, hold them all")
     jobs.add_argument("action", choices=("list", "show", "replay", "cancel", "pause", "resume"))
     jobs.add_argument("job", nargs="*", metavar="JOB", help="ids of jobs, for show, replay and cancel")
@@ -213,6 +222,14 @@ def _keys(parsed: argparse.Namespace) -> int:
     return new(parsed.file, kind=parsed.kind)
 
 
+def _backfill(parsed: argparse.Namespace) -> int:
+    from plugin.backfill import Plan
+    from plugin.commands.backfill import run
+
+    plan = Plan(parsed.begin, parsed.end, parsed.modality)
+    return run(plan, per_minute=parsed.rate, most_queued=parsed.most_queued, dry_run=parsed.dry_run)
+
+
 def _jobs(parsed: argparse.Namespace) -> int:
     from plugin.commands.jobs import run
 
@@ -237,6 +254,7 @@ _COMMANDS = {
     "serve": _serve,
     "work": _work,
     "keys": _keys,
+    "backfill": _backfill,
     "jobs": _jobs,
     "doctor": _doctor,
 }

@@ -22,6 +22,7 @@ RADIOGRAPHS: Final = ("CR", "DX", "RG")
 #: Series of which an instance is news: radiographs, also captured ones, and reports.
 _NEWS: Final = frozenset({*RADIOGRAPHS, "OT", "SR"})
 _CHANGES_PER_PAGE: Final = 500
+_STUDY_DATE: Final = "00080020"
 _MODALITIES_IN_STUDY: Final = "00080061"
 _NUMBER_OF_INSTANCES: Final = "00201208"
 
@@ -129,6 +130,29 @@ def _may_hold_radiographs(study: Mapping[str, Any]) -> bool:
 
 def _sighting(study: Mapping[str, Any]) -> Sighting:
     return Sighting(StudyRef(value_of(study, "0020000D")), value_of(study, _NUMBER_OF_INSTANCES))
+
+
+def studies_of(endpoint: Endpoint, *, modality: str) -> Callable[[date], tuple[StudyRef, ...]]:
+    """The studies of a day with *modality* at the DICOMweb server at *endpoint*, in the order of their UIDs.
+
+    The function raises TransientError if the archive does not answer, and InputError if it refuses us.
+    """
+    client = web_client(endpoint)
+
+    def found(day: date) -> tuple[StudyRef, ...]:
+        asked = f"{day:%Y%m%d}"
+        with answered():  # an archive may take no notice of a filter, and need not tell what was asked for
+            studies = [
+                _sighting(study).study
+                for study in search_studies(
+                    client, {"StudyDate": asked, "ModalitiesInStudy": modality}, (_MODALITIES_IN_STUDY, _STUDY_DATE)
+                )
+                if modality in (values_of(study, _MODALITIES_IN_STUDY) or (modality,))
+                and asked in (values_of(study, _STUDY_DATE) or (asked,))
+            ]
+        return tuple(sorted(set(studies)))
+
+    return found
 
 
 def qido_feed(endpoint: Endpoint, *, days: int, today: Callable[[], date]) -> QidoFeed:

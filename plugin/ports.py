@@ -516,12 +516,12 @@ class JobQueue(Protocol):
     """
 
     def put(
-        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority = Priority.NEW
+        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority | None = None
     ) -> Job:
         """Queue the job, or return it as it stands if it was put before.
 
         One that failed or was cancelled is queued again with all its attempts; one that still waits moves forward when
-        it is put with a better *priority*.
+        it is put with a better *priority*; without one it is a new study, unless the queue was made for others.
         """
 
     def get(self, job_id: str) -> Job | None:

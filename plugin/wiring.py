@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from plugin.locking import locked
 from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
 from plugin.policy import Policy
-from plugin.ports import Grounder, ImageArchive, Job, JobQueue, ReportFeed, ReportStore, Step, StudyFeed
+from plugin.ports import Grounder, ImageArchive, Job, JobQueue, Priority, ReportFeed, ReportStore, Step, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.fhir import FhirService
 from plugin.service.metrics import Metrics
@@ -29,7 +29,7 @@ from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
-from plugin.values import makers_of
+from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def make_mllp(settings: Settings, *, wake: Callable[[], object] = lambda: None) 
     )
 
 
-def make_queue(settings: Settings, *, metrics: Metrics | None = None) -> JobQueue:
+def make_queue(settings: Settings, *, metrics: Metrics | None = None, usual: Priority = Priority.NEW) -> JobQueue:
     """The jobs: in a file of the data folder, or in the PostgreSQL database that the settings name.
 
     Raises
@@ -339,6 +339,7 @@ def make_queue(settings: Settings, *, metrics: Metrics | None = None) -> JobQueu
         Policy(max_attempts=settings.max_attempts),
         at_once=settings.jobs_at_once,
         keep_days=settings.keep_jobs_days,
+        usual=usual,
         observe=metrics.observe if metrics else lambda _: None,
     )
 
@@ -460,6 +461,21 @@ def make_watch(settings: Settings) -> Watch | None:
         quiet_s=settings.watch_quiet_s,
         backlog=settings.watch_backlog,
     )
+
+
+def make_days(settings: Settings, modality: str) -> Callable[[date], tuple[StudyRef, ...]]:
+    """What the archive holds of a day, of that modality.
+
+    Raises
+    ------
+    InputError
+        If there is no server to ask.
+    """
+    from plugin.feeds import studies_of
+
+    if settings.archive_url is None:
+        raise InputError("a backfill needs a DICOMweb server: set SIGHTLINE_ARCHIVE_URL")
+    return studies_of(archive_endpoint(settings, settings.archive_url), modality=modality)
 
 
 def make_viewer(settings: Settings) -> Viewer | None:

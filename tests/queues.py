@@ -48,8 +48,9 @@ class MemoryQueue:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def put(
-        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority = Priority.NEW
+        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority | None = None
     ) -> Job:
+        priority = Priority.NEW if priority is None else priority
         with self.lock:
             now, entry = self.clock(), self.entries.get(job_id)
             if entry is None or entry.job.state in (JobState.FAILED, JobState.CANCELLED):

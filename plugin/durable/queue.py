@@ -53,6 +53,7 @@ class DurableQueue:
     at_once : jobs that one runner works on at the same time.
     poll_s : seconds between two looks of a runner for work; a job waits so long at most before it begins.
     keep_days : for how long jobs that are done or cancelled are remembered; failed ones stay four times as long.
+    usual : who waits for a job that is put without a word of it.
     observe : told of every step and every attempt, with identifiers and durations.
 
     Raises
@@ -66,6 +67,7 @@ class DurableQueue:
     at_once: int = 1
     poll_s: float = 0.2
     keep_days: float = 30.0
+    usual: Priority = Priority.NEW
     observe: Callable[[Mapping[str, Any]], object] = field(default=lambda _: None)
     _client: DBOSClient = field(init=False, repr=False)
     _one: sa.Select[Any] = field(init=False, repr=False)
@@ -91,9 +93,10 @@ class DurableQueue:
             self._take_over()
 
     def put(
-        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority = Priority.NEW
+        self, job_id: str, study: StudyRef, report: ReportRef | None = None, *, priority: Priority | None = None
     ) -> Job:
         """Queue the job, or return it as it stands; one that failed or was cancelled begins again."""
+        priority = self.usual if priority is None else priority
         attributes: dict[str, Any] = {"study": study.study_instance_uid, "since": time.time()}
         if report is not None:
             attributes |= {"report": report.report_id, "version": report.version}
