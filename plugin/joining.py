@@ -79,9 +79,13 @@ def rung_of(report: ReportDescription) -> Rung:
 
 
 def decided_by_itself(report: ReportDescription | None) -> Decision | None:
-    """What the report alone decides (None: it is there no more); None when its studies have a say."""
+    """What the report alone decides; None when its studies have a say.
+
+    *report* is None when it is there no more: taken back at once, and looked for again, since a server that answers
+    "not found" for a moment is no deletion.
+    """
     if report is None:
-        return Decision(Outcome.WITHDRAWN, "the report was deleted")
+        return Decision(Outcome.WITHDRAWN, "the report was deleted", recheck=True)
     refused = Outcome.REFUSED
     rules = (
         (report.ours, Outcome.IGNORED, "Sightline wrote it itself"),

@@ -253,6 +253,19 @@ class TestWithdrawal:
 
         assert (taken.outcome, pairs(taken.jobs)) == (Outcome.WITHDRAWN, [(A, GONE)])
 
+    def test_a_report_that_a_server_did_not_find_for_a_moment_is_soon_shown_again(self, site: Site) -> None:
+        there = dict(site.reports.reports)
+        site.intake.take_report(V1)
+        site.reports.reports.clear()
+        site.intake.take_again("r")
+        site.reports.reports = there
+        site.queue.clock.advance(301)
+
+        site.intake.recheck()
+
+        assert site.intake.is_joined(A, "r")
+        assert entry(site).due is None
+
     def test_a_withdrawn_report_that_nobody_knew_withdraws_nothing(self, site: Site) -> None:
         site.reports.put(report(status=ReportStatus.CANCELLED, study_instance_uids=(A.study_instance_uid,)))
 

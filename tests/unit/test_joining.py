@@ -77,7 +77,7 @@ def test_what_a_report_alone_decides(changes: dict[str, Any], outcome: Outcome |
 
 
 def test_a_report_that_is_there_no_more_is_withdrawn() -> None:
-    assert decided_by_itself(None) == Decision(Outcome.WITHDRAWN, "the report was deleted")
+    assert decided_by_itself(None) == Decision(Outcome.WITHDRAWN, "the report was deleted", recheck=True)
 
 
 class TestByStudies:
