@@ -133,7 +133,7 @@ def stored(spoil):
 
 FAULTS = {
     "two reports in the bundle": (lambda e: e.bundle["entry"].append(e.bundle["entry"][0]), "2:4.141.4.1.2.1]"),
-    "no report in the bundle": (lambda e: e.bundle.update(entry=[]), "0 DiagnosticReports"),
+    "no report in the bundle": (lambda e: e.bundle.pop("entry"), "0 DiagnosticReports"),
     "bundle that does not name its profile": (lambda e: e.bundle["meta"].update(profile=["urn:x"]), "does not name"),
     "batch instead of a transaction": (lambda e: e.bundle.update(type="batch"), "is no transaction"),
     "report that is updated": (
