@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin.breaker import Breaker, guarded
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
@@ -405,6 +408,15 @@ def make_steps(intake: Intake, *, edges: Edges, tools: Tools, page_url: PageUrl 
     return Step("ground", ground), Step("verify", look)
 
 
+def patient(edges: Edges) -> Edges:
+    """*edges* whose servers are left alone for a while when they fail again and again."""
+    return replace(
+        edges,
+        archive=guarded(edges.archive, Breaker("the archive", clock=time.monotonic)),
+        reports=guarded(edges.reports, Breaker("the report store", clock=time.monotonic)),
+    )
+
+
 def make_services(settings: Settings, tools: Tools) -> Services:
     """Everything the service's routes call."""
     from plugin.dicom.pixels import radiograph_of
@@ -421,7 +433,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     return Services(
         queue=queue,
         results=edges.results,
-        steps=make_steps(intake, edges=edges, tools=tools, page_url=make_page_url(settings)),
+        steps=make_steps(intake, edges=patient(edges), tools=tools, page_url=make_page_url(settings)),
         intake=intake,
         grounder=tools.grounder,
         read_report=tools.read_report,

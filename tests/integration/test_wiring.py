@@ -13,11 +13,13 @@ from archives import Archive, run_archive
 from builders import STUDY, chest, part10
 from evidence import CARD
 from fhir_input import as_bytes, report
+from servers import free_port
 
 from plugin.doctor import archive as archive_check
 from plugin.doctor import change_log, events
-from plugin.errors import InputError
+from plugin.errors import InputError, TransientError, UnavailableError
 from plugin.flow import Tools
+from plugin.ports import Job, JobState
 from plugin.service import Services
 from plugin.settings import Settings
 from plugin.values import ReportRef, StudyRef
@@ -37,18 +39,22 @@ class Grounder:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Services:
-    """Over folders with one study and its report."""
-    settings = Settings(
-        data_dir=tmp_path / "data", archive_dir=tmp_path / "dicom", reports_dir=tmp_path / "reports", max_frontals=1
-    )
-    tools = Tools(
+def tools() -> Tools:
+    return Tools(
         read_report=None,  # type: ignore[arg-type] - not asked
         reader_version="1",
         grounder=Grounder(),  # type: ignore[arg-type]
         max_frontals=1,
         settings_sha256="",
         clock=lambda: datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def services(tmp_path: Path, tools: Tools) -> Services:
+    """Over folders with one study and its report."""
+    settings = Settings(
+        data_dir=tmp_path / "data", archive_dir=tmp_path / "dicom", reports_dir=tmp_path / "reports", max_frontals=1
     )
     services = make_services(settings, tools)
     logical = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}}
@@ -69,6 +75,21 @@ def test_a_late_image_is_another_job_and_our_own_results_are_not(services: Servi
     assert before.report == ReportRef("report", "3")
     (after_images,) = services.intake.take_study(study)
     assert after_images.job_id != before.job_id
+
+
+def test_an_archive_that_is_away_is_left_alone_by_the_jobs(tmp_path: Path, tools: Tools) -> None:
+    away = f"http://127.0.0.1:{free_port()}/dicom-web"
+    services = make_services(
+        Settings(data_dir=tmp_path / "data", archive_url=away, reports_dir=tmp_path, max_attempts=5), tools
+    )
+    job = Job("a", StudyRef(STUDY), JobState.RUNNING, 1, datetime.now(UTC))
+    failures = []
+    for _ in range(6):
+        with pytest.raises(TransientError) as caught:
+            services.steps[0].run(job)
+        failures.append(type(caught.value))
+
+    assert failures == [TransientError] * 5 + [UnavailableError]
 
 
 def test_a_study_without_radiographs_is_no_job(services: Services, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from queues import MemoryQueue
+from servers import ROOT
 
 from plugin.errors import InputError, TransientError
 from plugin.ports import Backlog, JobState
@@ -57,6 +60,25 @@ def test_the_backlog_is_asked_for_at_each_scrape() -> None:
     assert seen["sightline_jobs", ("queued",)] == 1
     assert {labels[0] for name, labels in seen if name == "sightline_jobs"} == set(JobState) - {JobState.WAITING}
     assert seen["sightline_oldest_job_seconds", ()] == 7
+
+
+def test_the_dashboard_and_the_alarms_ask_for_what_there_is() -> None:
+    metrics = Metrics()
+    metrics.watch(MemoryQueue())
+    metrics.observe({"event": "step", "step": "ground", "took_s": 0.2})
+    metrics.observe(told_of_attempt("retried", step="ground", error="TransientError"))
+    there = {name for name, _ in samples(metrics)}
+    docs = ROOT / "docs"
+    panels = json.loads((docs / "grafana" / "sightline.json").read_text(encoding="utf-8"))["panels"]
+    expressions = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    alarms = (docs / "operations.md").read_text(encoding="utf-8").split("## Alarms")[1].split("\n## ")[0]
+
+    asked = set(re.findall(r"sightline_\w+", expressions))
+    alarmed = set(re.findall(r"`(sightline_\w+)", alarms))
+
+    assert len(asked) >= 7
+    assert asked <= there
+    assert {name if name in there else f"{name}_bucket" for name in alarmed} <= there
 
 
 def test_a_queue_that_is_away_is_told_as_down() -> None:
