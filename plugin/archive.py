@@ -126,7 +126,8 @@ class DicomwebArchive:
             answer = self._client.retrieve_study_metadata(study.study_instance_uid)
             if not answer:
                 raise MissingError("The archive has no such study, or it holds no instances.")
-            return tuple(_from_json(instance) for instance in answer if wanted(_class_of(instance)))
+            classes = ((_class_of(instance), instance) for instance in answer)
+            return tuple(_from_json(instance) for kind, instance in classes if not kind or wanted(kind))
 
     def read(self, image: ImageRef) -> Radiograph:
         """One image, decoded and windowed."""
