@@ -21,7 +21,7 @@ help:
 	@echo "make chaos         kill workers at every boundary of every step and at 200 random moments"
 	@echo "make check         format, lint, types, import contracts, unit tests; a few minutes"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
-	@echo "make train         train the shipped weights again"
+	@echo "make train         train weights like the shipped ones from nothing"
 
 $(VENV)/torch: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -72,8 +72,9 @@ test: $(VENV)/dev
 chaos: $(VENV)/dev  # kills workers at every boundary of every step and at 200 random moments; needs PostgreSQL, takes an hour
 	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q --timeout 7200 tests/integration/test_job_crashes.py
 
-train: $(VENV)/run  # the shipped weights again
-	$(BIN)/sightline train model/recipes/shipped.toml
+train: $(VENV)/run  # weights like the shipped ones, from nothing
+	$(BIN)/sightline train model/recipes/start.toml
+	$(BIN)/sightline train model/recipes/shipped.toml --set start=../../demo-output/start
 
 fhir: $(VENV)/dev  # profiles and examples anew, after a change to what is written as FHIR
 	PYTHONPATH=.:conformance $(BIN)/python -m fhir_profiles

@@ -36,17 +36,24 @@ class Lungs:
     @property
     def plausible(self) -> bool:
         """Whether these are the two lungs of a frontal chest: large enough, side by side, at one height."""
-        cells = self.right.size
-        if min(self.right.sum(), self.left.sum()) < _SMALLEST_LUNG * cells:
+        if min(self.right.sum(), self.left.sum()) < _SMALLEST_LUNG * self.right.size:
             return False
-        (right_y, right_x), (left_y, left_x) = (np.argwhere(lung).mean(axis=0) for lung in (self.right, self.left))
+        (right_y, right_x), (left_y, left_x) = _centres(self)
         width, height = left_x - right_x, abs(left_y - right_y)
         return bool(width > 0.12 * len(self.right) and height < 0.6 * width)
 
     @property
     def midline(self) -> float:
         """Column between the lungs."""
-        return float((np.argwhere(self.right)[:, 1].mean() + np.argwhere(self.left)[:, 1].mean()) / 2)
+        (_, right), (_, left) = _centres(self)
+        return (right + left) / 2
+
+
+@lru_cache(maxsize=16)
+def _centres(lungs: Lungs) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Row and column of the middle of the right and of the left lung; kept, since every phrase on an image asks."""
+    right, left = (np.argwhere(lung).mean(axis=0) for lung in (lungs.right, lungs.left))
+    return (float(right[0]), float(right[1])), (float(left[0]), float(left[1]))
 
 
 def lungs_of(probability: npt.NDArray[np.float32]) -> Lungs:

@@ -15,10 +15,9 @@ from torch import Tensor
 from model.cache import Example
 from model.config import Config
 from model.lungs import Pair
-from model.network import VIEWS
 from model.twin.findings import TwinFinding
 from model.twin.sample import CONCEPTS
-from model.twin.view import view_sample
+from model.twin.view import other_sample
 from model.twin.words import phrases_for
 from model.values import Query
 from model.words import tokens_of
@@ -34,7 +33,7 @@ class Asked:
 
     Parameters
     ----------
-    mask : float32 (size/2, size/2); empty when absent, or when nobody drew where it is.
+    mask : float32 (cells, cells), on the heatmap's grid; empty when absent, or when nobody drew where it is.
     present : whether the image shows it.
     drawn : whether *mask* says where; False for a label of the whole image, that trains presence alone.
     """
@@ -52,22 +51,20 @@ class Item:
     Parameters
     ----------
     pixels : float32 (size, size) in [0, 1].
-    anatomy : float32 (3, size/2, size/2), or None where it is not known.
-    view : number in :data:`model.network.VIEWS`, or -1 where it is not known.
+    anatomy : float32 (3, cells, cells), or None where it is not known.
     name : which image of which source this is, for messages; nothing about the patient.
     """
 
     pixels: Maps
     anatomy: Maps | None
     asked: tuple[Asked, ...]
-    view: int
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """*Shape:* images (B, 1, s, s); anatomy (B, 3, s/2, s/2), its known (B,); view (B,); tokens (T,), offsets (P,),
-    image (P,) the image number of each phrase, masks (P, s/2, s/2), drawn (P,), present (P,).
+    """*Shape:* images (B, 1, s, s); anatomy (B, 3, h, h), its known (B,); tokens (T,), offsets (P,), image (P,) the
+    image number of each phrase, masks (P, h, h), drawn (P,), present (P,).
 
     *names* are the B images' names, *queries* the P phrases.
     """
@@ -75,7 +72,6 @@ class Batch:
     images: Tensor
     anatomy: Tensor
     known: Tensor
-    view: Tensor
     tokens: Tensor
     offsets: Tensor
     image: Tensor
@@ -103,7 +99,6 @@ def collate(items: list[Item], config: Config) -> Batch:
         images=torch.from_numpy(np.stack([item.pixels for item in items])[:, None]),
         anatomy=torch.from_numpy(np.stack([nothing if item.anatomy is None else item.anatomy for item in items])),
         known=torch.tensor([item.anatomy is not None for item in items]),
-        view=torch.tensor([item.view for item in items]),
         tokens=tokens,
         offsets=offsets,
         image=torch.tensor([number for number, _ in asked], dtype=torch.long),
@@ -130,7 +125,7 @@ def item_of(example: Example, rng: np.random.Generator, *, augment: bool) -> Ite
         pixels, anatomy, findings = mirrored(pixels, anatomy, findings)
     asked = [Asked(query_of(each, rng), each.mask.astype(np.float32), bool(each.mask.any())) for each in findings]
     asked += [Asked(query_of(each, rng), np.zeros_like(anatomy[0]), False) for each in absent(findings, rng)]
-    item = Item(pixels, anatomy, tuple(asked), VIEWS.index("frontal"))
+    item = Item(pixels, anatomy, tuple(asked))
     return augmented(item, rng) if augment else item
 
 
@@ -147,21 +142,20 @@ def augmented(item: Item, rng: np.random.Generator) -> Item:
 
 
 def lung_item(pair: Pair, rng: np.random.Generator) -> Item:
-    """A real radiograph with outlined lungs, (2, size/2, size/2); of the heart it says nothing."""
+    """A real radiograph with outlined lungs, (2, cells, cells); of the heart it says nothing."""
     pixels, lungs = pair
     if rng.random() < 0.5:
         pixels, lungs = pixels[:, ::-1], lungs[::-1, :, ::-1]
     warp = affine(rng, pixels.shape[0])
     planes = np.stack([*(warp(plane) for plane in lungs), np.full(lungs.shape[1:], -1, np.float32)])
-    return Item(relit(warp(pixels), rng), planes, (), VIEWS.index("frontal"))
+    return Item(relit(warp(pixels), rng), planes, ())
 
 
 def view_item(seed: int, rng: np.random.Generator, config: Config) -> Item:
-    """A picture of a known view; what is no frontal chest has no lungs to outline."""
-    pixels, view = view_sample(seed, size=config.size)
-    anatomy = None if view == "frontal" else np.zeros((3, config.heatmap, config.heatmap), np.float32)
+    """A picture of what is no frontal chest, and has no lungs to outline."""
+    pixels = other_sample(seed, size=config.size)
     warp = affine(rng, config.size)
-    return Item(relit(warp(pixels), rng), anatomy, (), VIEWS.index(view))
+    return Item(relit(warp(pixels), rng), np.zeros((3, config.heatmap, config.heatmap), np.float32), ())
 
 
 def mirrored(
@@ -200,10 +194,13 @@ def absent(findings: tuple[TwinFinding, ...], rng: np.random.Generator) -> tuple
 
 
 def affine(rng: np.random.Generator, size: int) -> Callable[[Maps], Maps]:
-    """A small turn, scaling and shift, for planes of any size."""
-    turn, scale = rng.normal(0, 4), rng.uniform(0.82, 1.16)
+    """A small turn, scaling, stretching and shift, for planes of any size."""
+    turn, scale, stretch = rng.normal(0, 4), rng.uniform(0.82, 1.16), rng.uniform(-0.06, 0.06)
     shift = rng.normal(0, 0.03, 2) * size
     matrix = np.asarray(cv2.getRotationMatrix2D((size / 2, size / 2), turn, scale), np.float64)
+    wider = np.array([1 + stretch, 1 - stretch])
+    matrix = matrix * wider[:, None]
+    matrix[:, 2] += (1 - wider) * size / 2
     matrix[:, 2] = matrix[:, 2] + shift
 
     def warp(plane: Maps) -> Maps:

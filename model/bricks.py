@@ -25,7 +25,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = convolution(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)  # at first the shortcut alone (Goyal et al. 2017)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), norm)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Apply."""
@@ -34,9 +36,9 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the image encoder sees, at three scales.
+    """What the image encoder sees, at three scales; h is the side of the heatmap.
 
-    *Shape:* fine (B, widths[0], s/2, s/2); middle (B, pyramid, s/4, s/4); coarse (B, pyramid, s/8, s/8);
+    *Shape:* fine (B, widths[0], h, h); middle (B, pyramid, h/2, h/2); coarse (B, pyramid, h/4, h/4);
     whole (B, widths[4]).
     """
 
@@ -54,19 +56,27 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        w = config.widths
-        self.stem = convolution(3, w[0], stride=2)
-        self.stages = nn.ModuleList(nn.Sequential(convolution(a, b, stride=2), Residual(b)) for a, b in pairwise(w))
+        w, entry = config.widths, config.widths[0] // 2
+        halved = config.stride == 4
+        self.entry = nn.Sequential(nn.Conv2d(1, entry, 3, 2, 1), nn.ReLU(inplace=True)) if halved else nn.Identity()
+        self.stem = nn.Sequential(
+            convolution((entry if halved else 1) + 2, w[0], stride=2),
+            *(Residual(w[0]) for _ in range(config.blocks - 1)),
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(convolution(a, b, stride=2), *(Residual(b) for _ in range(config.blocks)))
+            for a, b in pairwise(w)
+        )
         self.lateral = nn.ModuleList(nn.Conv2d(channels, config.pyramid, 1) for channels in w[1:])
         self.smooth = nn.ModuleList(convolution(config.pyramid, config.pyramid) for _ in range(2))
-        axis = torch.linspace(-1, 1, config.size)
+        axis = torch.linspace(-1, 1, 2 * config.heatmap)
         self.place: Tensor
         self.register_buffer("place", torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None], persistent=False)
 
     def forward(self, images: Tensor) -> Features:
         """Encode each image once, for all its phrases."""
         place = self.place.expand(len(images), -1, -1, -1)
-        fine = self.stem(torch.cat([images - 0.5, place], dim=1))
+        fine = self.stem(torch.cat([self.entry(images - 0.5), place], dim=1))
         maps, levels = fine, []
         for stage in self.stages:
             maps = stage(maps)
@@ -104,7 +114,7 @@ class PhraseEncoder(nn.Module):
 
 
 class AnatomyHead(nn.Module):
-    """Right lung, left lung and heart. *Shape:* Features -> logits (B, 3, s/2, s/2)."""
+    """Right lung, left lung and heart. *Shape:* Features -> logits (B, 3, h, h)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -123,47 +133,51 @@ class AnatomyHead(nn.Module):
 class PhraseDecoder(nn.Module):
     """Cosine similarity map of phrase and image, and transposed convolutions that refine it with the image's features.
 
-    *Shape:* Features of B images, phrases (P, embedding), anatomy (B, 3, s/2, s/2), image (P,) the image number of each
-    phrase -> mask logits (P, s/2, s/2), presence logits (P,).
+    *Shape:* Features of B images, phrases (P, embedding), anatomy (B, 3, h, h), image (P,) the image number of each
+    phrase -> mask logits (P, h, h), presence logits (P,).
 
-    What depends on the image alone is computed once per image: a convolution over channels of both kinds is the sum of
-    a convolution over each, so that a further phrase costs no more than its own channels.
+    A phrase steers what each scale takes from the image (FiLM, Perez et al. 2018): it scales and shifts channels that
+    were made once per image, so that a further phrase costs no more than its own channels.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         c, w = config.pyramid, config.widths[0]
+        wide, narrow = w + w // 2, w // 2
         self.project = nn.Conv2d(c, config.embedding, 1)
         self.film = nn.Linear(config.embedding, 2 * c)
         self.mix = nn.Sequential(convolution(c + 4, c), convolution(c, c))
-        self.up1 = nn.ConvTranspose2d(c, c, 2, 2)
+        self.up1 = nn.ConvTranspose2d(c, wide, 4, 2, 1, bias=False)
         self.middle = nn.Conv2d(c, w, 1)
-        self.middle_film = nn.Linear(config.embedding, 2 * w)
-        nn.init.zeros_(self.middle_film.weight)
-        nn.init.zeros_(self.middle_film.bias)
-        self.refine = convolution(c + w, w + w // 2)
-        self.up2 = nn.ConvTranspose2d(w + w // 2, w // 2 + w // 4, 2, 2)
-        self.out = nn.Sequential(convolution(w + w // 2 + w // 4 + 4, w // 2), nn.Conv2d(w // 2, 1, 1))
-        self.presence = nn.Sequential(nn.Linear(c + config.embedding + 3, 64), nn.GELU(), nn.Linear(64, 1))
+        self.middle_film = steering(config.embedding, w)
+        self.refine = nn.Conv2d(w, wide, 3, padding=1, bias=False)
+        self.refined = nn.Sequential(nn.BatchNorm2d(wide), nn.ReLU(inplace=True))
+        self.up2 = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)
+        self.fine = nn.Conv2d(w + 3, narrow, 3, padding=1, bias=False)
+        self.fine_film = steering(config.embedding, narrow)
+        self.near = nn.Conv2d(1, narrow, 3, padding=1, bias=False)
+        self.out = nn.Sequential(nn.BatchNorm2d(narrow), nn.ReLU(inplace=True), nn.Conv2d(narrow, 1, 1))
+        self.glance = nn.Linear(config.widths[4], c)
+        self.presence = nn.Sequential(nn.Linear(2 * c + config.embedding + 3, 64), nn.GELU(), nn.Linear(64, 1))
 
     def forward(self, features: Features, phrases: Tensor, anatomy: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Apply; *anatomy* holds probabilities."""
         similarity = self.similarity(features.coarse, phrases, image)
-        gain, shift = self.film(phrases)[:, :, None, None].chunk(2, dim=1)
-        coarse = features.coarse[image] * (1 + gain) + shift
+        coarse = steered(shown(features.coarse, image), self.film(phrases))
         body = F.avg_pool2d(anatomy, 4)[image]
         maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, body], dim=1))
         pooled = self._pooled(maps, similarity)
-        gain, shift = self.middle_film(phrases)[:, :, None, None].chunk(2, dim=1)
-        middle = self.middle(features.middle)[image] * (1 + gain) + shift
-        maps = self.refine(torch.cat([self.up1(maps), middle], dim=1))
-        fine_similarity = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
-        parts = ((self.up2(maps), False), (features.fine, True), (fine_similarity, False), (anatomy, True))
-        logits = self.out[1](joined(self.out[0], parts, image))[:, 0]
+        middle = steered(shown(self.middle(features.middle), image), self.middle_film(phrases))
+        maps = self.refined(self.up1(maps).add_(self.refine(middle)))
+        near = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
+        fine = shown(self.fine(torch.cat([features.fine, anatomy], dim=1)), image)
+        maps = steered(fine, self.fine_film(phrases)).add_(self.up2(maps)).add_(self.near(near))
+        logits = self.out(maps)[:, 0]
         strongest = logits.flatten(1).topk(32, dim=1).values.mean(dim=1, keepdim=True)
         area = logits.flatten(1).sigmoid().mean(dim=1, keepdim=True) * 20
         peak = similarity.flatten(1).amax(dim=1, keepdim=True)
-        presence = self.presence(torch.cat([pooled, phrases, strongest / 4, area, peak], dim=1))
+        whole = self.glance(features.whole)[image]
+        presence = self.presence(torch.cat([pooled, whole, phrases, strongest / 4, area, peak], dim=1))
         return logits, presence[:, 0]
 
     def similarity(self, coarse: Tensor, phrases: Tensor, image: Tensor) -> Tensor:
@@ -176,19 +190,23 @@ class PhraseDecoder(nn.Module):
         return torch.einsum("pcn,pn->pc", maps.flatten(2), weights)
 
 
-def joined(block: nn.Module, parts: tuple[tuple[Tensor, bool], ...], image: Tensor) -> Tensor:
-    """``block(torch.cat(parts, dim=1))`` for a :func:`convolution`, with what belongs to images convolved once.
+def shown(maps: Tensor, image: Tensor) -> Tensor:
+    """The maps of each phrase's image; of a single image without a copy for each phrase.
 
-    *Shape:* parts (P, C, h, w), or (B, C, h, w) with True beside them; image (P,) -> (P, outputs, h, w).
+    *Shape:* (B, C, h, w), (P,) -> (P, C, h, w), or (1, C, h, w) to be broadcast.
     """
-    weights = torch.split(next(block.parameters()), [maps.shape[1] for maps, _ in parts], dim=1)
-    sums = []
-    for of_image in (True, False):
-        chosen = [(maps, weight) for (maps, told), weight in zip(parts, weights, strict=True) if told is of_image]
-        maps = torch.cat([each for each, _ in chosen], dim=1)
-        made = F.conv2d(maps, torch.cat([each for _, each in chosen], dim=1), padding=1)
-        sums.append(made[image] if of_image else made)
-    maps = sums[0] + sums[1]
-    for layer in list(block.children())[1:]:
-        maps = layer(maps)
-    return maps
+    return maps if len(maps) == 1 else maps[image]
+
+
+def steering(embedding: int, channels: int) -> nn.Linear:
+    """What makes gain and shift of :func:`steered` from a phrase; at first they change nothing."""
+    made = nn.Linear(embedding, 2 * channels)
+    nn.init.zeros_(made.weight)
+    nn.init.zeros_(made.bias)
+    return made
+
+
+def steered(seen: Tensor, wanted: Tensor) -> Tensor:
+    """Channels scaled and shifted as a phrase wants them. *Shape:* (P, C, h, w), (P, 2 C) -> (P, C, h, w)."""
+    gain, shift = wanted[:, :, None, None].chunk(2, dim=1)
+    return torch.addcmul(shift, seen, 1 + gain)

@@ -1,7 +1,7 @@
 """Training samples on disk, so that one rendering of the twin serves every epoch.
 
-One ``.npz`` per sample: ``pixels`` uint8 (size, size); ``lungs`` and ``heart`` bool at half the size; ``masks`` bool
-(findings, size/2, size/2); ``findings`` JSON text with the words' ingredients.
+One ``.npz`` per sample: ``pixels`` uint8 (size, size); ``lungs`` and ``heart`` bool, and ``masks`` bool (findings,
+cells, cells), on the heatmap's grid; ``findings`` JSON text with the words' ingredients.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Example:
     Parameters
     ----------
     pixels : uint8 (size, size).
-    anatomy : float32 (3, size/2, size/2): right lung, left lung, heart.
-    findings : with masks at half the size.
+    anatomy : float32 (3, cells, cells): right lung, left lung, heart.
+    findings : with masks on the same grid.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -39,12 +39,12 @@ class Example:
     findings: tuple[TwinFinding, ...]
 
 
-def make_cache(folder: Path, seeds: range, *, size: int, workers: int) -> None:
-    """Render the samples of *seeds* that are not there yet, with progress."""
+def make_cache(folder: Path, seeds: range, *, size: int, cells: int, workers: int) -> None:
+    """Render the samples of *seeds* that are not there yet, with progress; the truth on a grid of *cells* squared."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in seeds if not _path(folder, seed).exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        done = pool.map(partial(_render, folder, size=size), missing, chunksize=8)
+        done = pool.map(partial(_render, folder, size=size, cells=cells), missing, chunksize=8)
         for _ in track(done, total=len(missing), description="Rendering the twin"):
             pass
 
@@ -67,24 +67,23 @@ def _path(folder: Path, seed: int) -> Path:
     return folder / f"{seed}.npz"
 
 
-def _render(folder: Path, seed: int, *, size: int) -> None:
+def _render(folder: Path, seed: int, *, size: int, cells: int) -> None:
     cv2.setNumThreads(1)
     made = sample(seed, size=size)
-    half = size // 2
     np.savez_compressed(
         _path(folder, seed),
         pixels=np.round(made.pixels * 255).astype(np.uint8),
-        lungs=np.stack([_half(mask, half) for mask in made.lungs]),
-        heart=_half(made.heart, half),
-        masks=np.stack([_half(each.mask, half) for each in made.findings])
+        lungs=np.stack([_on_grid(mask, cells) for mask in made.lungs]),
+        heart=_on_grid(made.heart, cells),
+        masks=np.stack([_on_grid(each.mask, cells) for each in made.findings])
         if made.findings
-        else np.zeros((0, half, half), bool),
+        else np.zeros((0, cells, cells), bool),
         findings=np.array(json.dumps([_ingredients(each) for each in made.findings])),
     )
 
 
-def _half(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]:
-    return np.asarray(cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5)
+def _on_grid(mask: npt.NDArray[np.bool_], cells: int) -> npt.NDArray[np.bool_]:
+    return np.asarray(cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA) >= 0.5)
 
 
 def _ingredients(finding: TwinFinding) -> dict[str, object]:

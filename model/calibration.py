@@ -16,8 +16,6 @@ Floats = npt.NDArray[np.float64]
 
 #: Promised pixel recall of each named operating point.
 OPERATING_POINTS: Mapping[str, float] = {"sensitive": 0.95, "balanced": 0.9, "specific": 0.8}
-#: Fewer rows of a group than this say too little: its scores are scaled as those of all groups together.
-FEWEST_ROWS = 40
 _EDGE = 1e-6
 
 
@@ -76,18 +74,6 @@ def fit_scaling(scores: npt.ArrayLike, present: npt.ArrayLike, *, weight: float 
         if np.abs(step).max() < 1e-9:
             break
     return Scaling(max(0.0, float(found[0])), float(found[1]))
-
-
-def fit_scalings(scores: npt.ArrayLike, present: npt.ArrayLike, groups: Sequence[str]) -> dict[str, Scaling]:
-    """Scaling of all rows under the name ``""``, and of each group with enough rows of both kinds under its own."""
-    score, there, group = np.asarray(scores, np.float64), np.asarray(present, bool), np.asarray(groups, str)
-    fitted = {"": fit_scaling(score, there)}
-    for name in sorted(set(group.tolist())):
-        chosen = group == name
-        kinds = min(int(there[chosen].sum()), int((~there[chosen]).sum()))
-        if chosen.sum() >= FEWEST_ROWS and kinds >= FEWEST_ROWS // 4:
-            fitted[name] = fit_scaling(score[chosen], there[chosen])
-    return fitted
 
 
 def calibrated(score: float, group: str, scalings: Mapping[str, Scaling]) -> float:

@@ -89,12 +89,16 @@ class Letterbox:
         """*pixels* (rows, columns) as the network's square, float32 (size, size); padding is 0."""
         if pixels.shape != (self.rows, self.columns):
             raise ValueError(f"expected pixels of shape {(self.rows, self.columns)}, got {pixels.shape}")
-        rows, columns = self.upright_shape
+        upright, side = self.orientation.apply(pixels), self.side
+        rows, columns = upright.shape
         left, top = self.padding
-        square = np.zeros((self.side, self.side), np.float32)
-        square[top : top + rows, left : left + columns] = self.orientation.apply(pixels)
-        method = cv2.INTER_AREA if size <= self.side else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.float32)
+        method = cv2.INTER_AREA if size <= side else cv2.INTER_LINEAR
+        # Along the longer side first, so that only the little that is left of the image is padded.
+        first = (columns, size) if rows == side else (size, rows)
+        narrow = cv2.resize(np.ascontiguousarray(upright, np.float32), first, interpolation=method)
+        beside = (0, 0, left, side - columns - left) if rows == side else (top, side - rows - top, 0, 0)
+        padded = cv2.copyMakeBorder(narrow, *beside, cv2.BORDER_CONSTANT, value=(0.0,))
+        return np.asarray(cv2.resize(padded, (size, size), interpolation=method), np.float32)
 
     def to_unit(self, points: Points) -> Points:
         """Source (x, y) points, shape (n, 2), as unit coordinates."""

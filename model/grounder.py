@@ -70,7 +70,7 @@ KEPT_PHRASES = 4096
 _IMAGES, _PHRASES = 8, 8
 
 
-class TorchGrounder:
+class EngineGrounder:
     """Answers with the network that *engine* runs. Deterministic for a number of threads; for one thread at a time.
 
     Parameters
@@ -235,7 +235,7 @@ def load_grounder(
     cache: Path | None = None,
     operating_point: str | None = None,
     judged: bool = True,
-) -> TorchGrounder:
+) -> EngineGrounder:
     """The grounder with the weights of *folder*, or with the shipped ones.
 
     Parameters
@@ -261,4 +261,4 @@ def load_grounder(
     network, manifest = load_weights(folder)
     manifest = _working_at(operating_point, manifest)
     runner = engine_of(engine, network, weights_sha256=manifest.sha256, cache=cache, threads=threads)
-    return TorchGrounder(network, manifest, load_joint(folder), engine=runner, judge=load_judge() if judged else None)
+    return EngineGrounder(network, manifest, load_joint(folder), engine=runner, judge=load_judge() if judged else None)

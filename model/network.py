@@ -10,19 +10,16 @@ from torch import Tensor, nn
 from model.bricks import AnatomyHead, Features, ImageEncoder, PhraseDecoder, PhraseEncoder
 from model.config import Config
 
-VIEWS = ("frontal", "lateral", "other")
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """An image, understood once.
 
-    *Shape:* anatomy logits (B, 3, s/2, s/2): right lung, left lung, heart; view logits (B, 3).
+    *Shape:* anatomy logits (B, 3, h, h) on the heatmap's grid: right lung, left lung, heart.
     """
 
     features: Features
     anatomy: Tensor
-    view: Tensor
 
 
 class GroundingNetwork(nn.Module):
@@ -37,15 +34,14 @@ class GroundingNetwork(nn.Module):
         self.phrase = phrase_encoder_of(config)
         self.anatomy = AnatomyHead(config)
         self.decoder = PhraseDecoder(config)
-        self.view = nn.Linear(config.widths[4], len(VIEWS))
 
     def encode(self, images: Tensor) -> Encoded:
         """*Shape:* (B, 1, s, s) in [0, 1] -> :class:`Encoded`."""
         features: Features = self.image(images)
-        return Encoded(features, self.anatomy(features), self.view(features.whole))
+        return Encoded(features, self.anatomy(features))
 
     def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """*Shape:* phrases (P, embedding), image (P,) numbers in [0, B) -> mask logits (P, s/2, s/2), presence (P,)."""
+        """*Shape:* phrases (P, embedding), image (P,) numbers in [0, B) -> mask logits (P, h, h), presence (P,)."""
         anatomy = encoded.anatomy.detach().sigmoid()
         result: tuple[Tensor, Tensor] = self.decoder(encoded.features, phrases, anatomy, image)
         return result

@@ -7,7 +7,8 @@ that is fitted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -112,8 +113,12 @@ def _third(laid: Maps) -> str:
     return str(int(np.clip((middle - _FIRST) * 3 // (_LAST - _FIRST), 0, 2)))
 
 
+@lru_cache(maxsize=16)
 def _frame(lungs: Lungs) -> npt.NDArray[np.float64]:
-    """Matrix from the square's cells to the frame: the box around both lungs, stretched to one size."""
+    """Matrix from the square's cells to the frame: the box around both lungs, stretched to one size.
+
+    Kept, since every phrase on an image asks for it.
+    """
     rows, columns = np.nonzero(lungs.right | lungs.left)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     across, down = (_LAST - _FIRST) / (right - left), (_LAST - _FIRST) / (bottom - top)
@@ -168,20 +173,35 @@ def _logit(probability: Maps) -> Maps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joint:
-    """Prior and fusion as one: what a map of image evidence becomes."""
+    """Prior, fusion and levels as one: what a map of image evidence becomes.
+
+    Parameters
+    ----------
+    shifts : of the log-odds by finding, so that one threshold fits all: a map of thin lines is best cut at another
+        level than one of clouds.
+    """
 
     prior: Prior
     fusion: Fusion
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, seen: Maps, query: Query, lungs: Lungs) -> Maps:
         """*Shape:* probabilities (size, size) -> the same, where a finding as *query* names it can lie.
 
         Lungs that were not found limit nothing: a network that was never shown any is still tuned.
         """
-        joined = self.fusion(seen, self.prior.of(query, lungs))
+        joined = shifted(self.fusion(seen, self.prior.of(query, lungs)), self.shifts.get(query.finding, 0.0))
         if not lungs.plausible:
             return joined
         return np.where(field_of(lungs, query), joined, np.float32(0))
+
+
+def shifted(probability: Maps, shift: float) -> Maps:
+    """Probabilities whose log-odds are *shift* higher."""
+    if not shift:
+        return probability
+    odds = np.float32(np.exp(shift))
+    return np.asarray(probability * odds / (1 + probability * (odds - 1)), np.float32)
 
 
 #: Without a prior: the evidence alone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
-from contourpy import contour_generator
+from contourpy import FillType, LineType, SerialContourGenerator, ZInterp
 
 from model.values import Heatmap, Region
 
@@ -34,7 +34,7 @@ def regions_of(heatmap: Heatmap, threshold: float) -> tuple[Region, ...]:
     centres = (np.arange(-1, size + 1) + 0.5) / size
     rows, columns = (_around(lit.any(axis=axis)) for axis in (1, 0))
     bordered = np.pad(heatmap.values, 1)[rows, columns]
-    lines = contour_generator(centres[columns], centres[rows], bordered).lines(threshold)
+    lines = _lines(centres[columns], centres[rows], bordered, threshold)
     outlines = [np.asarray(line, np.float64)[:-1] for line in lines if len(line) > 3]
     areas = [_signed_area(outline) for outline in outlines]
     sign = np.sign(max(areas, key=abs)) if areas else 1.0  # holes run the other way round
@@ -45,6 +45,25 @@ def regions_of(heatmap: Heatmap, threshold: float) -> tuple[Region, ...]:
     return tuple(_region(heatmap, outline) for _, outline in kept[:MOST_REGIONS])
 
 
+def _lines(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], z: npt.NDArray[np.float32], level: float
+) -> list[npt.NDArray[np.float64]]:
+    """As contourpy's ``contour_generator``, which first looks for masked values: that takes as long as the lines."""
+    across, down = np.meshgrid(x, y)
+    made = SerialContourGenerator(
+        across,
+        down,
+        z.astype(np.float64),
+        None,  # type: ignore[arg-type]  # nothing is masked; its own factory passes this, too
+        corner_mask=False,
+        line_type=LineType.Separate,
+        fill_type=FillType.OuterOffset,
+        quad_as_tri=False,
+        z_interp=ZInterp.Linear,
+    )
+    return [np.asarray(line, np.float64) for line in made.lines(level)]
+
+
 def _around(lit: npt.NDArray[np.bool_]) -> slice:
     """The part of a bordered axis that holds what is lit, and one cell around it: lines are sought nowhere else."""
     where = np.flatnonzero(lit)
@@ -53,7 +72,8 @@ def _around(lit: npt.NDArray[np.bool_]) -> slice:
 
 def _signed_area(outline: npt.NDArray[np.float64]) -> float:
     x, y = outline.T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    around = x[-1] * y[0] - x[0] * y[-1]
+    return float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) + around) / 2
 
 
 def _region(heatmap: Heatmap, outline: npt.NDArray[np.float64]) -> Region:
@@ -68,7 +88,10 @@ def _region(heatmap: Heatmap, outline: npt.NDArray[np.float64]) -> Region:
 
 
 def _peak(heatmap: Heatmap, outline: npt.NDArray[np.float64]) -> float:
-    size = len(heatmap.values)
-    inside = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(inside, [np.round(outline * size - 0.5).astype(np.int32)], (1,))
-    return float(heatmap.values[inside.astype(bool)].max(initial=0.0))
+    cells = np.round(outline * len(heatmap.values) - 0.5).astype(np.int32)
+    left, top, width, height = cv2.boundingRect(cells)
+    left, top = max(left, 0), max(top, 0)
+    values = heatmap.values[top : top + height, left : left + width]
+    inside = np.zeros(values.shape, np.uint8)
+    cv2.fillPoly(inside, [cells - np.array([left, top], np.int32)], (1,))
+    return float(values[inside.astype(bool)].max(initial=0.0))

@@ -17,7 +17,7 @@ import numpy as np
 
 from model.engines.choice import ENGINES, cores
 from model.geometry import UPRIGHT
-from model.grounder import TorchGrounder, load_grounder
+from model.grounder import EngineGrounder, load_grounder
 from model.twin.sample import sample
 from model.values import Query, Question
 
@@ -58,7 +58,7 @@ def questions(*, phrases: int) -> tuple[Question, ...]:
     return tuple(Question(film, UPRIGHT, PHRASES[:phrases]) for film in films)
 
 
-def times(grounder: TorchGrounder, *, runs: int, clock: Callable[[], float] = time.perf_counter) -> Times:
+def times(grounder: EngineGrounder, *, runs: int, clock: Callable[[], float] = time.perf_counter) -> Times:
     """Times of *grounder* by *clock*, after one run of each kind that is not counted."""
     few, many = questions(phrases=8), questions(phrases=16)
     study = _least(grounder, few, runs=runs, clock=clock)
@@ -66,7 +66,7 @@ def times(grounder: TorchGrounder, *, runs: int, clock: Callable[[], float] = ti
     return Times(study, max(0.0, more - study) / 8)
 
 
-def _least(grounder: TorchGrounder, asked: Sequence[Question], *, runs: int, clock: Callable[[], float]) -> float:
+def _least(grounder: EngineGrounder, asked: Sequence[Question], *, runs: int, clock: Callable[[], float]) -> float:
     grounder.ground_all(asked)
     spent = []
     for _ in range(runs):

@@ -22,7 +22,7 @@ from model.sources import Pinned, fetch, fetch_folder, sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 FILE_NAME = "phrase-grounder.safetensors"
-VERSION = "2"
+VERSION = "3"
 _PRIOR = "prior/"
 
 
@@ -36,6 +36,7 @@ class Manifest:
     threshold : a cell belongs to a region from this probability on.
     presence_threshold : a finding counts as found from this probability on.
     fusion : weight of :class:`model.prior.Fusion`; empty where the weights hold no prior.
+    shifts : of the log-odds of maps by finding (:class:`model.prior.Joint`).
     scalings : slope and offset of presence by finding, "" for all others (:class:`model.calibration.Scaling`).
     operating_points : threshold by name, for a promised pixel recall (:mod:`model.calibration`).
     data, recipe, figures : what they were trained on, how, and the figures on validation samples.
@@ -51,6 +52,7 @@ class Manifest:
     recipe: dict[str, Any]
     figures: dict[str, float]
     fusion: dict[str, float] = field(default_factory=dict)
+    shifts: dict[str, float] = field(default_factory=dict)
     scalings: dict[str, list[float]] = field(default_factory=dict)
     operating_points: dict[str, float] = field(default_factory=dict)
 
@@ -91,6 +93,7 @@ def save_weights(
         recipe=recipe,
         figures={name: round(value, 4) for name, value in figures.items()},
         fusion=asdict(joint.fusion) if tables else {},
+        shifts={name: round(shift, 4) for name, shift in joint.shifts.items()},
         scalings={name: [each.slope, each.offset] for name, each in (scalings or {}).items()},
         operating_points=dict(operating_points or {}),
     )
@@ -142,22 +145,23 @@ def load_weights(folder: Path) -> tuple[GroundingNetwork, Manifest]:
 
 
 def load_joint(folder: Path) -> Joint:
-    """Prior and fusion of *folder*; the evidence alone where it holds no prior.
+    """Prior, fusion and shifts of *folder*; the evidence alone where it holds no prior.
 
     Raises
     ------
     WeightsError
         As :func:`load_weights`.
     """
-    if not load_manifest(folder).fusion:
-        return EVIDENCE_ALONE
+    manifest = load_manifest(folder)
+    if not manifest.fusion:
+        return replace(EVIDENCE_ALONE, shifts=manifest.shifts) if manifest.shifts else EVIDENCE_ALONE
     manifest, tensors = _read(folder)
     tables: dict[Key, Maps] = {}
     for name, table in tensors.items():
         if name.startswith(_PRIOR):
             finding, side, third = name.removeprefix(_PRIOR).split("/")
             tables[finding, side, third] = table.numpy()
-    return Joint(Prior(tables), Fusion(**manifest.fusion))
+    return Joint(Prior(tables), Fusion(**manifest.fusion), manifest.shifts)
 
 
 def _read(folder: Path) -> tuple[Manifest, dict[str, torch.Tensor]]:

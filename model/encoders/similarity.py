@@ -62,7 +62,7 @@ class SimilarityNetwork(GroundingNetwork):
 
     Parameters
     ----------
-    body : finds lungs and tells the kind of image, which the pair cannot; at a size of its own.
+    body : finds the lungs, which the pair cannot; at a size of its own.
     """
 
     def __init__(self, config: Config, pair: Pair, body: GroundingNetwork) -> None:
@@ -75,7 +75,7 @@ class SimilarityNetwork(GroundingNetwork):
         self.register_buffer("blur", blur_matrix(config.size // 32), persistent=False)
 
     def encode(self, images: Tensor) -> Encoded:
-        """*Shape:* (B, 1, s, s) in [0, 1] -> patches of length 1 (B, 128, g, g), at all scales; anatomy and view."""
+        """*Shape:* (B, 1, s, s) in [0, 1] -> patches of length 1 (B, 128, g, g), at all scales; anatomy."""
         small = F.interpolate(images, size=(self.body.config.size,) * 2, mode="area")
         seen = self.body.encode(small)
         side = self.config.heatmap
@@ -86,7 +86,7 @@ class SimilarityNetwork(GroundingNetwork):
         return replace(seen, features=features, anatomy=anatomy)
 
     def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
-        """*Shape:* phrases (P, 128) of length 1, image (P,) -> map logits (P, s/2, s/2), presence logits (P,)."""
+        """*Shape:* phrases (P, 128) of length 1, image (P,) -> map logits (P, h, h), presence logits (P,)."""
         cosine = torch.einsum("pchw,pc->phw", encoded.features.coarse[image], phrases)
         smooth = self.blur @ cosine @ self.blur.T
         side = self.config.heatmap

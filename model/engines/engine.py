@@ -24,7 +24,7 @@ class Seen:
 
     Parameters
     ----------
-    anatomy : probabilities (B, 3, s/2, s/2) of right lung, left lung and heart.
+    anatomy : probabilities (B, 3, h, h) of right lung, left lung and heart.
     kept : what the engine needs to locate phrases in them; nobody else looks inside.
     """
 
@@ -48,5 +48,5 @@ class Engine(Protocol):
     def locate(self, seen: Seen, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
         """Where each phrase lies in its image.
 
-        *Shape:* asked (P, ...), image (P,) numbers in [0, B) -> probabilities (P, s/2, s/2), presence (P,).
+        *Shape:* asked (P, ...), image (P,) numbers in [0, B) -> probabilities (P, h, h), presence (P,).
         """

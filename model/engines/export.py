@@ -39,7 +39,7 @@ class _Encode(nn.Module):
 
 
 class _Locate(nn.Module):
-    """*Shape:* tensors of Encoded, image (P,), asked (P, ...) each -> probabilities (P, s/2, s/2), presence (P,)."""
+    """*Shape:* tensors of Encoded, image (P,), asked (P, ...) each -> probabilities (P, h, h), presence (P,)."""
 
     def __init__(self, network: GroundingNetwork, form: Encoded) -> None:
         super().__init__()

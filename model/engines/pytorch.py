@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.bricks import Features
 from model.engines.engine import Asked, EngineError, Maps, Seen
 from model.network import Encoded, GroundingNetwork
 
@@ -56,16 +58,29 @@ class TorchEngine:
 
     def locate(self, seen: Seen, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
         """See :class:`model.engines.engine.Engine`."""
+        encoded = cast(Encoded, seen.kept)
+        size = seen.anatomy.shape[-1]
+        maps, found = np.empty((len(image), size, size), np.float32), np.empty(len(image), np.float32)
         with torch.inference_mode():
-            number = torch.from_numpy(image).to(self._device)
-            given = [self._placed(each) for each in asked]
-            logits, presence = self._network.locate(cast(Encoded, seen.kept), given[0], number, *given[1:])
-            return _array(logits.float().sigmoid()), _array(presence.float().sigmoid())
+            for number in np.unique(image):
+                chosen = np.flatnonzero(image == number)
+                given = [self._placed(each[chosen]) for each in asked]
+                first = torch.zeros(len(chosen), dtype=torch.long, device=self._device)
+                logits, presence = self._network.locate(_single(encoded, int(number)), given[0], first, *given[1:])
+                maps[chosen], found[chosen] = _array(logits.float().sigmoid()), _array(presence.float().sigmoid())
+        return maps, found
 
     def _placed(self, values: npt.NDArray[np.generic]) -> torch.Tensor:
         """On the device; numbers with a fraction in the engine's precision."""
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
         return tensor.to(self._precision) if tensor.is_floating_point() else tensor
+
+
+def _single(encoded: Encoded, number: int) -> Encoded:
+    """One image of a batch: what belongs to it is then shared by its phrases, and not copied for each."""
+    features = encoded.features
+    chosen = Features(*(getattr(features, each.name)[number : number + 1] for each in fields(features)))
+    return Encoded(chosen, encoded.anatomy[number : number + 1])
 
 
 def embedded(network: GroundingNetwork, rows: Sequence[tuple[int, ...]]) -> Maps:

@@ -57,7 +57,7 @@ class Locator(Protocol):
 
 
 class Groundable(Protocol):
-    """A grounder of any engine; see :class:`model.grounder.TorchGrounder`."""
+    """A grounder of any engine; see :class:`model.grounder.EngineGrounder`."""
 
     @property
     def card(self) -> ModelCard:

@@ -26,9 +26,9 @@ def lungs_dice(model: FullModel, folder: Path, *, seen: Collection[str] = ()) ->
     OSError
         If the folder is not of that form.
     """
-    size = 2 * len(model.lungs(np.zeros((64, 64), np.float32)).right)
+    cells = len(model.lungs(np.zeros((64, 64), np.float32)).right)
     found = []
-    pairs, _ = read_lungs(folder, size=size, wanted=lambda patient: digest(patient) not in seen)
+    pairs, _ = read_lungs(folder, size=512, cells=cells, wanted=lambda patient: digest(patient) not in seen)
     for pixels, truth in pairs:
         lungs = model.lungs(pixels)
         found.append(dice(lungs.right | lungs.left, (truth > 0.5).any(axis=0)))

@@ -69,6 +69,14 @@ def restore(network: nn.Module, state: dict[str, Tensor]) -> None:
     network.load_state_dict(state, strict=False)
 
 
+def mixed(one: dict[str, Tensor], other: dict[str, Tensor], *, share: float) -> dict[str, Tensor]:
+    """*share* of *one* and the rest of *other*; what is counted, not measured, as in *other*."""
+    return {
+        name: share * one[name] + (1 - share) * value if value.is_floating_point() else value
+        for name, value in other.items()
+    }
+
+
 def save(state: State, folder: Path, *, identity: dict[str, Any]) -> None:
     """Write the checkpoint of *folder* anew; *identity* says of which training it is."""
     content = io.BytesIO()

@@ -68,7 +68,7 @@ class LungData:
 
 @dataclass(frozen=True, slots=True)
 class ViewData:
-    """Drawn frontals, laterals and pictures of no chest, so that the network tells them apart."""
+    """Drawn laterals and pictures of no chest: they have no lungs of a frontal chest to outline."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     kind: Literal["views"]
@@ -144,7 +144,30 @@ class LabelData:
     faults: Literal["stop", "skip"] = "stop"
 
 
-Data = Annotated[TwinData | LungData | ViewData | PhraseData | LabelData, Field(discriminator="kind")]
+@dataclass(frozen=True, slots=True)
+class LesionData:
+    """Lesions put into the normal radiographs of a data set (:mod:`model.data.lesions`); they only train.
+
+    Parameters
+    ----------
+    open : the data set; its images without any region are the normal ones.
+    outlines : folder of weights that outline the lungs; the shipped ones when empty.
+    rounds : lesions put into each image, one at a time.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    kind: Literal["lesions"]
+    weight: Weight
+    open: Annotated[str, Field(min_length=1)]
+    outlines: Path | None = None
+    rounds: Positive = 1
+    optional: bool = False
+    cache: Path | None = None
+    reword: Share = 0.3
+    mirror: Share = 0.5
+
+
+Data = Annotated[TwinData | LungData | ViewData | PhraseData | LabelData | LesionData, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +193,6 @@ class Loss:
     presence: Weight = 0.5
     anatomy: Weight = 2.0
     outlines: Weight = 0.2
-    view: Weight = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +211,8 @@ class Recipe:
     average : decay of the running mean of the weights that is scored and kept (Tarvainen and Valpola 2017); 0 for none.
     minutes : stop after so many of them; 0 for no limit. A run stopped so depends on the machine's speed.
     presence_score : share of the presence AUC in the score; the rest is the average precision of cells.
+    keep : the weights with the "best" score, or the "last", for what the score does not count, as the lungs.
+    mix : share of the weights that training began from in what is kept: less is forgotten (Wortsman et al. 2022).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -206,6 +230,8 @@ class Recipe:
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     minutes: Weight = 0.0
     presence_score: Share = 0.0
+    keep: Literal["best", "last"] = "best"
+    mix: Share = 0.0
 
     def __post_init__(self) -> None:
         if bool(self.steps) == bool(self.epochs):
@@ -330,7 +356,7 @@ class Training:
 
 _ADAPTER = TypeAdapter(Training)
 _ADDRESS = re.compile(r"[a-z0-9]+://|twin:")
-_PATHS = ("out", "run", "start", "cache", "folder", "table")
+_PATHS = ("out", "run", "start", "cache", "folder", "table", "outlines")
 
 
 def read_training(file: Path, overrides: Sequence[str] = ()) -> Training:

@@ -37,7 +37,7 @@ class Teachers:
 
     @torch.no_grad()
     def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The teachers' mean logits. *Shape:* maps (P, s/2, s/2) of the first teacher's size, presence (P,)."""
+        """The teachers' mean logits. *Shape:* maps (P, h, h) of the first teacher's size, presence (P,)."""
         answers = [answer_of(network, _for(network, batch)) for network in self._networks]
         side = answers[0].logits.shape[-1]
         logits = torch.stack([_resized(each.logits, side) for each in answers]).mean(dim=0)

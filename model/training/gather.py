@@ -6,18 +6,24 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
+from pathlib import Path
+
+import numpy as np
 
 from model.config import Config
+from model.data.lesions import LesionSet, Mask
 from model.data.opening import open_dataset
-from model.data.sample import DataSet, Sample
+from model.data.sample import DataSet, Pixels, Sample
 from model.data.split import HELD_OUT_RULE, digest
-from model.training.config import Data, LabelData, LungData, PhraseData, Split, Training, TwinData
+from model.geometry import UPRIGHT, letterbox_of
+from model.grounder import load_grounder
+from model.training.config import Data, LabelData, LesionData, LungData, PhraseData, Split, Training, TwinData, ViewData
 from model.training.labels import LabelledImage, read_labels, read_pixels
 from model.training.pictures import Manner, Picture, PictureSource, Truth, odds_of, part_of
 from model.training.shelf import Sheet, Shelf, shelve
 from model.training.sources import Source, ViewSource, lung_source, twin_source
 from model.training.wording import finding_of, query_of_sample
-from model.values import Query
+from model.values import Heatmap, Query
 
 _SHOWN = 5
 Say = Callable[[str], None]
@@ -49,16 +55,8 @@ def gather(training: Training, say: Say) -> tuple[Source, ...]:
 
 
 def _source(data: Data, training: Training, say: Say, name: str) -> Source | None:
-    config, workers = training.measures(), training.machine.workers
     try:
-        if isinstance(data, TwinData):
-            return twin_source(data, config=config, workers=workers)
-        if isinstance(data, LungData):
-            return lung_source(data, config)
-        if isinstance(data, PhraseData):
-            return _phrases(data, training, say, config)
-        if isinstance(data, LabelData):
-            return _labels(data, training, say, config)
+        return _opened(data, training, say)
     except DataFaultError:
         raise
     except (OSError, ValueError) as error:
@@ -67,7 +65,23 @@ def _source(data: Data, training: Training, say: Say, name: str) -> Source | Non
             say(f"{name} is left out: {reason}")
             return None
         raise DataFaultError(f"{name}: {reason}") from error
-    return ViewSource(data.weight, config)
+
+
+def _opened(data: Data, training: Training, say: Say) -> Source:
+    config = training.measures()
+    match data:
+        case TwinData():
+            return twin_source(data, config=config, workers=training.machine.workers)
+        case LungData():
+            return lung_source(data, config)
+        case PhraseData():
+            return _phrases(data, training, say, config)
+        case LabelData():
+            return _labels(data, training, say, config)
+        case LesionData():
+            return _lesions(data, training, say, config)
+        case ViewData():
+            return ViewSource(data.weight, config)
 
 
 def _phrases(data: PhraseData, training: Training, say: Say, config: Config) -> PictureSource:
@@ -87,12 +101,63 @@ def _phrases(data: PhraseData, training: Training, say: Say, config: Config) -> 
             pictures.append((picture, part or part_of(picture.patient, training.split)))
             masks += len(sheet.masks)
     version = " ".join(each.version for each, _ in sets)
-    shelf = shelve(tuple(sheets), size=config.size, workers=training.machine.workers, cache=data.cache, version=version)
+    shelf = shelve(
+        tuple(sheets),
+        config=config,
+        workers=training.machine.workers,
+        cache=data.cache,
+        version=version,
+    )
     sound = _sound([picture for picture, _ in pictures], shelf, data.faults, say=say, name=main.name)
     manner = Manner(data.balance, data.swap_sides, data.reword, data.mirror, data.phrases)
     parts = {picture.row: part for picture, part in pictures}
     about: dict[str, object] = {"version": version, "split": _split(training.split) if not data.validation_open else ""}
     return _picture_source(main.name, data, shelf=shelf, pictures=sound, parts=parts, manner=manner, about=about)
+
+
+def _lesions(data: LesionData, training: Training, say: Say, config: Config) -> PictureSource:
+    """As phrases whose regions are exact; patients who validate are left out, since no score is made of them."""
+    sheets: list[Sheet] = []
+    pictures: list[Picture] = []
+    lesions = lesion_set(open_dataset(data.open), data.outlines, rounds=data.rounds)
+    for sample in lesions.samples():
+        if part_of(sample.patient, training.split) == "training":
+            sheet, truths = _sheet(lesions, sample.image, (sample,), first=len(sheets))
+            pictures.append(Picture(len(sheets), sample.patient, sample.view, truths))
+            sheets.append(sheet)
+    workers, version = training.machine.workers, f"{lesions.version} {_split(training.split)}"
+    shelf = shelve(tuple(sheets), config=config, workers=workers, cache=data.cache, version=version)
+    # No lung to put anything into, as the weights outline it: not a fault of the data.
+    sound = _sound(pictures, shelf, "skip", say=say, name=lesions.name)
+    return PictureSource(
+        name=lesions.name,
+        weight=data.weight,
+        score=0.0,
+        shelf=shelf,
+        training=sound,
+        odds=odds_of(sound, ()),
+        checks=(),
+        manner=Manner(reword=data.reword, mirror=data.mirror),
+        about={"images": len(sound), "version": lesions.version, "split": _split(training.split)},
+    )
+
+
+def lesion_set(normals: DataSet, outlines: Path | None, *, rounds: int) -> LesionSet:
+    """The normal radiographs of *normals*, with lesions in the lungs as the weights of *outlines* find them.
+
+    Raises
+    ------
+    model.weights.WeightsError
+        If there are no such weights.
+    """
+    grounder = load_grounder(outlines, judged=False)
+
+    def lungs_of(pixels: Pixels) -> tuple[Mask, Mask]:
+        lungs, box = grounder.lungs(pixels, UPRIGHT), letterbox_of(pixels)
+        right, left = (Heatmap(lung.astype(np.float32), box).on_source() > 0.5 for lung in (lungs.right, lungs.left))
+        return right, left
+
+    return LesionSet(normals, lungs_of, lungs_version=grounder.card.weights_sha256, rounds=rounds)
 
 
 def _sheet(each: DataSet, image: str, samples: tuple[Sample, ...], *, first: int) -> tuple[Sheet, tuple[Truth, ...]]:
@@ -120,7 +185,13 @@ def _labels(data: LabelData, training: Training, say: Say, config: Config) -> Pi
         parts[row] = part_of(image.patient, training.split)
     version = hashlib.sha256(data.table.read_bytes()).hexdigest()
     sheets = tuple(Sheet(partial(read_pixels, folder / image.file)) for image in images)
-    shelf = shelve(sheets, size=config.size, workers=training.machine.workers, cache=data.cache, version=version)
+    shelf = shelve(
+        sheets,
+        config=config,
+        workers=training.machine.workers,
+        cache=data.cache,
+        version=version,
+    )
     sound = _sound(pictures, shelf, data.faults, say=say, name=data.table.name)
     manner = Manner(data.balance, 0.0, data.reword, data.mirror, data.phrases)
     about: dict[str, object] = {"version": version, "split": _split(training.split)}

@@ -72,7 +72,7 @@ def fit(
     hooks: Hooks,
     teachers: Teachers | None = None,
 ) -> None:
-    """Train from ``state.step`` to the end, leaving the best weights in *network*.
+    """Train from ``state.step`` to the end, leaving the weights that the recipe keeps in *network*.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def fit(
             hooks.save(state)
         if late or state.stopped:
             break
-    restore(network, state.best_state)
+    restore(network, state.best_state if recipe.keep == "best" else learnt(state.scored))
 
 
 def step_of(

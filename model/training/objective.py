@@ -16,7 +16,7 @@ from model.training.config import Loss
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the network says of a batch. *Shape:* logits (P, s/2, s/2), presence logits (P,)."""
+    """What the network says of a batch. *Shape:* logits (P, h, h), presence logits (P,)."""
 
     encoded: Encoded
     logits: Tensor
@@ -35,7 +35,7 @@ def answer_of(network: GroundingNetwork, batch: Batch) -> Answer:
 
 
 def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
-    """The parts of the loss, weighted: focal over what is drawn, Dice where present, presence, anatomy, and view."""
+    """The parts of the loss, weighted: focal over what is drawn, Dice where present, presence and anatomy."""
     logits = answer.logits
     focal = _mean(focal_loss(logits, batch.masks, alpha=loss.alpha, gamma=loss.gamma), batch.drawn)
     dice = _mean(dice_loss(logits, batch.masks), batch.drawn * batch.present)
@@ -45,14 +45,12 @@ def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
         answer.encoded.anatomy.float(), batch.anatomy.clamp(min=0), weight=outlined
     )
     outlines = _outlines(answer.encoded.anatomy.float(), batch)
-    view = F.cross_entropy(answer.encoded.view.float(), batch.view, ignore_index=-1, reduction="sum")
     return {
         "focal": loss.focal * focal,
         "dice": loss.dice * dice,
         "presence": loss.presence * _mean(there, torch.ones_like(there)),
         "anatomy": loss.anatomy * anatomy,
         "outlines": loss.outlines * outlines,
-        "view": loss.view * view / (batch.view >= 0).sum().clamp(min=1),
     }
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from model.batches import Asked, Item, augmented
 from model.data.split import fold_of, held_out
-from model.network import VIEWS
 from model.training.config import Split
 from model.training.shelf import Shelf
 from model.training.wording import other_side, reworded
@@ -20,7 +19,6 @@ from model.values import Query
 Odds = npt.NDArray[np.float64]
 #: Steps in which a share of the patients is counted.
 _FOLDS = 1000
-_FRONTAL, _LATERAL = {"AP", "PA", "FRONTAL"}, {"LL", "RL", "LAT", "LATERAL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +51,6 @@ class Picture:
     patient: str
     view: str
     truths: tuple[Truth, ...]
-
-    @property
-    def view_number(self) -> int:
-        """Number in :data:`model.network.VIEWS`, or -1 where the view is not known."""
-        view = self.view.upper()
-        return VIEWS.index("frontal") if view in _FRONTAL else VIEWS.index("lateral") if view in _LATERAL else -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +103,14 @@ class PictureSource:
         return tuple(self._item(each, [self._asked(truth) for truth in each.truths]) for each in pictures)
 
     def _asked(self, truth: Truth) -> Asked:
-        half = self.shelf.pixels.shape[1] // 2
-        mask = np.zeros((half, half), np.float32)
+        mask = np.zeros(self.shelf.masks.shape[1:], np.float32)
         if truth.mask is not None:
             mask = self.shelf.masks[truth.mask].astype(np.float32)
         return Asked(truth.query, mask, truth.present, truth.drawn)
 
     def _item(self, picture: Picture, asked: list[Asked]) -> Item:
         pixels = self.shelf.pixels[picture.row].astype(np.float32) / 255
-        return Item(pixels, None, tuple(asked), picture.view_number, f"{self.name}[{picture.row}]")
+        return Item(pixels, None, tuple(asked), f"{self.name}[{picture.row}]")
 
 
 def odds_of(pictures: Sequence[Picture], balance: Sequence[str]) -> Odds:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from model.encoders.loading import CheckpointError
 from model.network import GroundingNetwork, parameters_of, seeded_network
@@ -40,6 +41,7 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
     network = seeded_network(training.measures(), training.seed)
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = begun_from(network, training.start)
+    began = checkpoint.learnt(network)
     state = checkpoint.begin(network, optimiser_of(network, training.recipe), average=training.recipe.average)
     about = {source.name: source.about for source in sources}
     recipe = {**training.recipe_of(), "start": started}
@@ -50,7 +52,8 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
         console.print(f"  {source.name}: weight {source.weight:g}, {source.about}", highlight=False)
     if again:
         console.print(f"going on after step {state.step}")
-    figures, tuning = _fitted(state, network, training, sources=sources, identity=identity, console=console)
+    fitted = _fitted(state, network, training, sources=sources, identity=identity, console=console, began=began)
+    figures, tuning = fitted
     manifest = save_weights(
         network.cpu(),
         training.out,
@@ -73,6 +76,7 @@ def _fitted(
     sources: Sequence[Source],
     identity: dict[str, object],
     console: Console,
+    began: dict[str, Tensor],
 ) -> tuple[Figures, Tuning]:
     """Train, and tune what belongs to the weights; the figures of the end."""
     folder, recipe = training.run_folder, training.recipe
@@ -88,8 +92,11 @@ def _fitted(
             save=lambda state: checkpoint.save(state, folder, identity=identity),
         )
         fit(state, network, training, sources=sources, checks=checks, hooks=hooks, teachers=teachers)
+        kept = checkpoint.mixed(began, checkpoint.learnt(network), share=recipe.mix)
+        checkpoint.restore(network, kept)
         tuning = tuned(network, sources, training.measures())
-        figures = {"score": state.best, "best_step": state.best_step, **tuning.figures}
+        chosen = {"score": state.best, "best_step": state.best_step} if recipe.keep == "best" else {}
+        figures = {**chosen, **tuning.figures}
         tracker.finish(figures)
     return figures, tuning
 

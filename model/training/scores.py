@@ -56,7 +56,7 @@ def checks_of(sources: Sequence[Source], config: Config) -> tuple[Checks, ...]:
 
 @torch.inference_mode()
 def predict(network: GroundingNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
-    """*Shape:* -> mask probabilities (P, s/2, s/2), presence probabilities (P,); on the CPU."""
+    """*Shape:* -> mask probabilities (P, h, h), presence probabilities (P,); on the CPU."""
     network.eval()
     answer = answer_of(network, batch.to(next(network.parameters()).device))
     return answer.logits.sigmoid().cpu(), answer.presence.sigmoid().cpu()
@@ -92,7 +92,7 @@ def total(scores: Sequence[Score], weights: Sequence[float], *, presence: float)
 def average_precisions(probability: Tensor, masks: Tensor, drawn: Tensor) -> list[float]:
     """Average precision of cells at half the heatmap's resolution, for each drawn phrase that is present.
 
-    *Shape:* probability and masks (P, s/2, s/2), drawn (P,).
+    *Shape:* probability and masks (P, h, h), drawn (P,).
     """
     small = F.avg_pool2d(probability[:, None], 2)[:, 0].flatten(1)
     wanted = (F.avg_pool2d(masks[:, None], 2)[:, 0] > 0.5).float().flatten(1)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from model.config import Config
 from model.data.sample import Box
 from model.geometry import letterbox_of
 
@@ -39,7 +40,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelf:
-    """*Shape:* pixels uint8 (N, size, size); masks uint8 (M, size/2, size/2), 1 inside, in the order of the sheets.
+    """*Shape:* pixels uint8 (N, size, size); masks uint8 (M, cells, cells), 1 inside, in the order of the sheets.
 
     *faults* holds (image, mask or -1, what is wrong) for what cannot be trained on.
     """
@@ -49,21 +50,26 @@ class Shelf:
     faults: tuple[tuple[int, int, str], ...]
 
 
-def shelve(sheets: tuple[Sheet, ...], *, size: int, workers: int, cache: Path | None, version: str) -> Shelf:
+def shelve(sheets: tuple[Sheet, ...], *, config: Config, workers: int, cache: Path | None, version: str) -> Shelf:
     """The shelf of *sheets*; from *cache* when it was made there before for this *version*.
 
     Parameters
     ----------
+    config : says the side of an image in pixels, and of a mask in cells of the heatmap.
     version : anything that changes when an image, a mask or their order does.
     """
     if cache is None:
-        return _made(sheets, size=size, workers=workers, array=np.zeros)
-    key = hashlib.sha256(f"{_FORM} {version} {size} {len(sheets)}".encode()).hexdigest()[:16]
+        return _made(sheets, config, workers=workers, array=np.zeros)
+    key = hashlib.sha256(f"{_FORM} {version} {config.size} {config.heatmap} {len(sheets)}".encode()).hexdigest()[:16]
     done, files = cache / f"{key}.json", (cache / f"{key}-pixels.npy", cache / f"{key}-masks.npy")
     if not done.exists():
         cache.mkdir(parents=True, exist_ok=True)
         names = iter(files)
-        shelf = _made(sheets, size=size, workers=workers, array=lambda shape, kind: _mapped(next(names), shape, kind))
+
+        def mapped(shape: tuple[int, ...], kind: type[np.uint8]) -> npt.NDArray[np.uint8]:
+            return _mapped(next(names), shape, kind)
+
+        shelf = _made(sheets, config, workers=workers, array=mapped)
         for array in (shelf.pixels, shelf.masks):
             if isinstance(array, np.memmap):
                 array.flush()
@@ -85,14 +91,14 @@ def _mapped(file: Path, shape: tuple[int, ...], kind: type[np.uint8]) -> npt.NDA
 
 def _made(
     sheets: tuple[Sheet, ...],
+    config: Config,
     *,
-    size: int,
     workers: int,
     array: Callable[[tuple[int, ...], type[np.uint8]], npt.NDArray[np.uint8]],
 ) -> Shelf:
     starts = np.cumsum([0, *(len(sheet.masks) for sheet in sheets)])
-    pixels = array((len(sheets), size, size), np.uint8)
-    masks = array((int(starts[-1]), size // 2, size // 2), np.uint8)
+    pixels = array((len(sheets), config.size, config.size), np.uint8)
+    masks = array((int(starts[-1]), config.heatmap, config.heatmap), np.uint8)
 
     def fill(number: int) -> list[tuple[int, int, str]]:
         first, end = int(starts[number]), int(starts[number + 1])

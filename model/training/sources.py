@@ -85,7 +85,7 @@ def twin_source(data: TwinData, *, config: Config, workers: int) -> TwinSource:
     """The twin's samples, rendered now where the cache has none."""
     seeds = [range(*data.training), range(*data.validation)]
     for each in seeds:
-        make_cache(data.cache, each, size=config.size, workers=workers)
+        make_cache(data.cache, each, size=config.size, cells=config.heatmap, workers=workers)
     training, checks = (tuple(read_example(data.cache, seed) for seed in each) for each in seeds)
     about: dict[str, object] = {"seeds": list(data.training), "validation seeds": list(data.validation)}
     odds = np.array([data.small if _has_small(example) else 1.0 for example in training])
@@ -126,13 +126,15 @@ class LungSource:
 
 def lung_source(data: LungData, config: Config) -> LungSource:
     """The radiographs of the folder, without the patients that are kept for measuring."""
-    pairs, patients = read_lungs(data.folder, size=config.size, wanted=lambda patient: not is_measured(patient))
+    pairs, patients = read_lungs(
+        data.folder, size=config.size, cells=config.heatmap, wanted=lambda patient: not is_measured(patient)
+    )
     return LungSource(data.weight, pairs, patients)
 
 
 @dataclass(frozen=True, slots=True)
 class ViewSource:
-    """Drawn pictures of known views."""
+    """Drawn pictures of what is no frontal chest, and has no lungs to outline."""
 
     weight: float
     config: Config

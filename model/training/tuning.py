@@ -8,7 +8,7 @@ trained on, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import torch
 
 from model.anatomy import Lungs, lungs_of
 from model.batches import Item, collate
-from model.calibration import Scaling, calibrated, fit_scalings, mean_by, operating_points
+from model.calibration import Scaling, calibrated, fit_scaling, logit, mean_by, operating_points
 from model.config import Config
 from model.network import GroundingNetwork
 from model.prior import EVIDENCE_ALONE, Drawn, Joint, Maps, fit_fusion, learn_prior
@@ -30,6 +30,11 @@ ODDS_OF_PRESENCE = 3
 THRESHOLDS = tuple(round(0.025 * step, 3) for step in range(2, 37))
 _LEVELS = tuple(round(0.01 * step, 2) for step in range(1, 100))
 _AT_ONCE = 20
+#: Rows of a finding from which its level is tuned.
+FEWEST = 6
+#: Of the pull towards presence as it is: what a few dozen images say of it is uncertain.
+_CAUTION = 1.0
+_SMOOTH = np.array([1, 2, 3, 2, 1]) / 9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +90,11 @@ def tuned(network: GroundingNetwork, sources: Sequence[Source], config: Config) 
     teachers = [source for source in sources if isinstance(source, PictureSource) and source.prior]
     taught = {each.name: tuple(answered(network, each.still(each.training), config)) for each in teachers}
     real = {source.name for source in sources if isinstance(source, PictureSource)}
-    scalings = _scalings(checks, real)
+    scalings = scalings_of(checks, real)
     joint = _joint(checks, taught)
-    threshold, dice = _threshold(checks, taught, joint)
+    threshold, _ = _threshold(checks, taught, joint)
+    joint = replace(joint, shifts=levels_of(checks, taught, joint, threshold=threshold, real=real))
+    dice = _threshold(checks, taught, joint)[1]
     return Tuning(
         joint=joint,
         threshold=threshold,
@@ -145,14 +152,26 @@ def _outlined(*sources: tuple[Answered, ...]) -> list[Answered]:
     return [row for rows in sources for row in rows if row.outlined]
 
 
-def _scalings(checks: Checks, real: set[str]) -> dict[str, Scaling]:
-    """Of presence by finding. Where real images tell of a finding, drawn ones do not count for it."""
-    told = {row.query.finding for name, (_, rows) in checks.items() if name in real for row in rows}
-    rows = [row for name, (_, each) in checks.items() for row in each if name in real or row.query.finding not in told]
-    if len({row.present for row in rows}) < 2:
-        return {}
-    said = [row.presence for row in rows]
-    return fit_scalings(said, [row.present for row in rows], [row.query.finding for row in rows])
+def scalings_of(checks: Checks, real: set[str]) -> dict[str, Scaling]:
+    """Of presence: one for all findings that real images tell of, since each alone has too few, and "" for all others.
+
+    Drawn images do not count for the former: what is there is easier to see in them. A phrase that names a side is left
+    out where the image was asked without one, so that each image counts once.
+    """
+    films = [row for name, (_, rows) in checks.items() if name in real for row in rows]
+    bare = {row.image for row in films if row.query.side is None}
+    films = [row for row in films if row.query.side is None or row.image not in bare]
+    told = {row.query.finding for row in films}
+    drawn = [row for name, (_, rows) in checks.items() if name not in real for row in rows]
+    fitted: dict[str, Scaling] = {}
+    for names, rows in (
+        (sorted(told), films),
+        ([""], [row for row in drawn if row.query.finding not in told] or films),
+    ):
+        if len({row.present for row in rows}) == 2:
+            scaling = fit_scaling([row.presence for row in rows], [row.present for row in rows], weight=_CAUTION)
+            fitted |= dict.fromkeys(names, scaling)
+    return fitted
 
 
 def _threshold(checks: Checks, taught: Taught, joint: Joint) -> tuple[float, float]:
@@ -172,6 +191,30 @@ def _threshold(checks: Checks, taught: Taught, joint: Joint) -> tuple[float, flo
                 weights += weight
     best = int(sums.argmax())
     return THRESHOLDS[best], float(sums[best] / weights) if weights else 0.0
+
+
+def levels_of(checks: Checks, taught: Taught, joint: Joint, *, threshold: float, real: set[str]) -> dict[str, float]:
+    """How far the maps of each finding are moved on the scale of log-odds, so that *threshold* is the best for each.
+
+    Where real images tell of a finding, drawn ones do not count for it. A finding with few rows stays as it is.
+    """
+    curves: dict[str, list[npt.NDArray[np.float64]]] = {}
+    rows = [(name, row) for name, (_, each) in checks.items() for row in (*each, *taught.get(name, ()))]
+    told = {row.query.finding for name, row in rows if name in real and row.outlined}
+    for name, row in rows:
+        if row.outlined and (name in real or row.query.finding not in told):
+            curve = _dice(joint(row.values, row.query, row.lungs), row.truth)
+            curves.setdefault(row.query.finding, []).append(curve)
+    return {
+        finding: float(logit(threshold) - logit(_best(np.mean(found, axis=0))))
+        for finding, found in sorted(curves.items())
+        if len(found) >= FEWEST
+    }
+
+
+def _best(curve: npt.NDArray[np.float64]) -> float:
+    """The threshold at the top of a smoothed *curve*: few rows make a ragged one."""
+    return THRESHOLDS[int(np.convolve(np.pad(curve, 2, mode="edge"), _SMOOTH, mode="valid").argmax())]
 
 
 def _dice(values: Maps, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

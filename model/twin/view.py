@@ -16,6 +16,16 @@ def view_sample(seed: int, *, size: int) -> tuple[Map, str]:
     kind = int(rng.integers(5))
     if kind == 0:
         return sample(seed, size=size).pixels, "frontal"
+    return _other(kind, rng, size=size)
+
+
+def other_sample(seed: int, *, size: int) -> Map:
+    """A picture of what is no frontal chest, float32 (size, size) in [0, 1]."""
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    return _other(int(rng.integers(1, 5)), rng, size=size)[0]
+
+
+def _other(kind: int, rng: np.random.Generator, *, size: int) -> tuple[Map, str]:
     canvas = Canvas(size)
     if kind in (1, 2):
         return lateral(canvas, rng), "lateral"

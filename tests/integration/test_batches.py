@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from model.batches import absent, item_of, mirrored, query_of, relit
+from model.batches import absent, item_of, mirrored, query_of, relit, view_item
 from model.cache import make_cache, read_example
+from model.config import Config
 from model.lungs import is_measured, read_lungs
 from model.twin.sample import CONCEPTS, sample
 from model.twin.view import view_sample
@@ -16,7 +17,7 @@ SEEDS = range(1, 13)
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("twin")
-    make_cache(folder, SEEDS, size=64, workers=1)
+    make_cache(folder, SEEDS, size=64, cells=32, workers=1)
     return [read_example(folder, seed) for seed in SEEDS]
 
 
@@ -45,8 +46,8 @@ def test_a_cached_sample_is_the_sample(examples):
 
 
 def test_real_lungs_are_told_apart_by_side_and_split_by_patient(lungs):
-    pairs, patients = read_lungs(lungs, size=64, wanted=lambda patient: not is_measured(patient))
-    _, others = read_lungs(lungs, size=64, wanted=is_measured)
+    pairs, patients = read_lungs(lungs, size=64, cells=32, wanted=lambda patient: not is_measured(patient))
+    _, others = read_lungs(lungs, size=64, cells=32, wanted=is_measured)
 
     assert len(patients) + len(others) == 8
     assert not {*patients} & {*others}
@@ -93,3 +94,12 @@ def test_every_view_can_be_made():
     views = {view_sample(seed, size=64)[1] for seed in range(24)}
 
     assert views == {"frontal", "lateral", "other"}
+
+
+def test_what_is_no_frontal_chest_has_no_lungs():
+    config = Config(size=128, stride=4)
+    item = view_item(5, np.random.default_rng(0), config)
+
+    assert item.pixels.shape == (128, 128)
+    assert item.anatomy.shape == (3, 32, 32)
+    assert not item.anatomy.any()

@@ -25,7 +25,7 @@ def batch():
         mask = np.zeros((32, 32), np.float32)
         mask[4 * number : 4 * number + 8, 4:12] = 1
         pixels = rng.random((64, 64), dtype=np.float32)
-        return Item(pixels, None, (Asked(Query("left opacity", "opacity", "left"), mask, True),), 0, "set")
+        return Item(pixels, None, (Asked(Query("left opacity", "opacity", "left"), mask, True),), "set")
 
     return collate([item(number) for number in range(4)], STUDENT)
 

@@ -17,7 +17,7 @@ from model.engines.engine import EngineError
 from model.engines.graphs import GraphEngine
 from model.engines.pytorch import TorchEngine
 from model.geometry import UPRIGHT
-from model.grounder import TorchGrounder, load_grounder
+from model.grounder import EngineGrounder, load_grounder
 from model.network import seeded_network
 from model.twin.sample import sample
 from model.values import Question
@@ -73,9 +73,9 @@ def test_an_exported_engine_lights_what_the_reference_lights(name, cache, questi
 def test_bfloat16_lights_what_the_reference_lights(questions):
     """On the CPU; a GPU runs the same code."""
     network, manifest = load_weights(SHIPPED)
-    half = TorchGrounder(network, manifest, engine=TorchEngine(network, name="cuda", precision=torch.bfloat16))
+    half = EngineGrounder(network, manifest, engine=TorchEngine(network, name="cuda", precision=torch.bfloat16))
 
-    overlap, apart = agreement(half, TorchGrounder(network, manifest), questions)
+    overlap, apart = agreement(half, EngineGrounder(network, manifest), questions)
 
     assert overlap >= SAME
     assert apart < 0.05
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_what_another_engine_saw_is_refused(questions):
     network, _ = load_weights(SHIPPED)
     engine = GraphEngine(network, name="onnx", encode=lambda _: [], locate=lambda _: [])
-    seen = TorchEngine(network).encode(np.zeros((1, 256, 256), np.float32))
+    seen = TorchEngine(network).encode(np.zeros((1, network.config.size, network.config.size), np.float32))
 
     with pytest.raises(TypeError, match="another engine"):
         engine.locate(seen, (np.zeros((1, 64), np.float32),), np.zeros(1, np.int64))

@@ -3,12 +3,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from model.calibration import (
-    FEWEST_ROWS,
     OPERATING_POINTS,
     Scaling,
     ece,
     fit_scaling,
-    fit_scalings,
     logit,
     mean_by,
     operating_points,
@@ -54,13 +52,6 @@ def test_scaling_never_turns_the_order_round_and_stays_finite_where_scores_are_s
     assert np.isfinite(fit_scaling([0.9, 0.1], [True, False]).slope)
     with pytest.raises(ValueError, match="rows that are not"):
         fit_scaling([0.5], [True])
-
-
-def test_a_group_with_few_rows_is_scaled_as_all_are():
-    scores, present = overconfident(400)
-    groups = ["often"] * (400 - FEWEST_ROWS // 2) + ["seldom"] * (FEWEST_ROWS // 2)
-
-    assert set(fit_scalings(scores, present, groups)) == {"", "often"}
 
 
 def test_the_calibration_error_is_the_hand_computed_value():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,6 +55,22 @@ def test_every_pixel_lands_where_the_point_map_says(rows: int, columns: int, ori
     column, row = np.floor(at).astype(int).T
     assert (square[row, column] == pixels.ravel()).all()
     assert np.count_nonzero(square) == pixels.size
+
+
+@given(st.integers(1, 90), st.integers(1, 90), orientations, st.integers(1, 64))
+def test_shrinking_an_image_before_it_is_padded_changes_nothing(
+    rows: int, columns: int, orientation: Orientation, size: int
+) -> None:
+    pixels = np.random.default_rng(rows * 100 + columns).random((rows, columns), dtype=np.float32)
+    box = Letterbox(rows, columns, orientation)
+    square = np.zeros((box.side, box.side), np.float32)
+    left, top = box.padding
+    square[top : top + box.upright_shape[0], left : left + box.upright_shape[1]] = orientation.apply(pixels)
+    method = cv2.INTER_AREA if size <= box.side else cv2.INTER_LINEAR
+
+    whole = cv2.resize(square, (size, size), interpolation=method)
+
+    assert box.image(pixels, size) == pytest.approx(whole, abs=1e-4)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), orientations, st.integers(1, 32))

@@ -9,7 +9,7 @@ import torch
 from model.config import Config
 from model.engines.pytorch import embedded
 from model.geometry import UPRIGHT, Orientation
-from model.grounder import ALIKE, LEARNT, NO_LUNGS, TorchGrounder, load_grounder
+from model.grounder import ALIKE, LEARNT, NO_LUNGS, EngineGrounder, load_grounder
 from model.network import seeded_network
 from model.values import Query, Question, State, View
 from model.weights import FILE_NAME, WeightsError, save_weights
@@ -49,7 +49,7 @@ def weights(tmp_path):
 def seeing(weights):
     def make(logit):
         loaded = load_grounder(weights)
-        return TorchGrounder(chest(loaded._network, logit=logit), loaded._manifest)
+        return EngineGrounder(chest(loaded._network, logit=logit), loaded._manifest)
 
     return make
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.anatomy import Lungs
-from model.prior import Drawn, Fusion, fit_fusion, learn_prior
+from model.prior import Drawn, Fusion, Joint, Prior, fit_fusion, learn_prior, shifted
 from model.values import Query
 
 SIZE = 96
@@ -77,6 +77,23 @@ def test_evidence_and_prior_are_pooled_as_log_odds():
 
     assert Fusion(0.7)(seen, expected) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
     assert Fusion(0.7)(seen, None) is seen
+
+
+def test_a_shift_is_added_to_the_log_odds():
+    maps = np.array([[0.0, 0.2], [0.5, 1.0]], np.float32)
+    odds = 0.25 * np.e
+
+    assert shifted(maps, 1.0)[0, 1] == pytest.approx(odds / (1 + odds), abs=1e-6)
+    assert (shifted(maps, 1.0)[0, 0], shifted(maps, 1.0)[1, 1]) == (0, 1)
+    assert shifted(maps, 0.0) is maps
+
+
+def test_the_maps_of_one_finding_are_moved_and_no_others():
+    joint, seen = Joint(Prior({}), Fusion(), {"mass": 2.0}), np.full((SIZE, SIZE), 0.3, np.float32)
+    inside = lungs().right
+
+    assert joint(seen, Query("mass", "mass"), lungs())[inside].min() > 0.7
+    assert joint(seen, query(), lungs())[inside] == pytest.approx(0.3)
 
 
 def test_a_weight_outside_the_pool_is_refused():

@@ -1,8 +1,15 @@
+import json
+from pathlib import Path
+
 import pytest
 from miniature import TINY
 
+import model
 from model.config import Config
 from model.training.config import ConfigError, read_training
+from model.weights import SHIPPED, load_manifest
+
+RECIPES = Path(model.__file__).parent / "recipes"
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def test_the_network_takes_the_measures_that_are_given_and_keeps_the_others(file
         ("data.0.faults=ignore", "data.0.phrases.faults: Input should be 'stop' or 'skip'"),
         ("data=[]", "data: Tuple should have at least 1 item"),
         ("network.size=65", "network: size is a multiple of 32"),
-        ("network.sise=64", "network has no sise; known are size, widths"),
+        ("network.sise=64", "network has no sise; known are size, stride"),
         ("machine.device=tpu", "machine.device: Input should be 'auto', 'cpu' or 'cuda', not 'tpu'"),
         ("split.validation=1", "split.validation: Input should be less than 1"),
         ("loss.alpha=2", "loss.alpha: Input should be less than or equal to 1"),
@@ -88,3 +95,22 @@ def test_where_results_go_and_on_which_machine_is_no_part_of_the_recipe(file):
 
     assert one == other
     assert one != read_training(file, ["recipe.batch=5"]).recipe_of()
+
+
+def test_the_recipes_are_of_the_network_that_is_shipped():
+    shipped, start = (read_training(RECIPES / name) for name in ("shipped.toml", "start.toml"))
+    config = json.loads(shipped.measures().to_json())
+
+    assert json.loads(json.dumps(load_manifest(SHIPPED).config)) == config
+    assert load_manifest(shipped.start).config == config
+    assert start.measures() == shipped.measures()
+    assert load_manifest(SHIPPED).recipe["start"] == load_manifest(shipped.start).sha256
+
+
+def test_a_start_from_nothing_sees_no_other_data_than_what_goes_on_from_it():
+    shipped, start = (read_training(RECIPES / name) for name in ("shipped.toml", "start.toml"))
+    of_twin = {each.kind: each for each in shipped.data}["twin"]
+
+    assert start.start is None
+    assert start.split == shipped.split
+    assert {each.kind: each for each in start.data}["twin"].training == of_twin.training

@@ -9,11 +9,12 @@ import pytest
 from model.config import Config
 from model.data.sample import Sample
 from model.data.split import held_out
-from model.training.config import LabelData, PhraseData, Recipe, Split, Training
+from model.training.config import LabelData, LesionData, PhraseData, Recipe, Split, Training
 from model.training.gather import DataFaultError, gather, patients_of
 from model.training.pictures import Picture, Truth, odds_of, part_of
 from model.training.sources import ViewSource, drawn_from
 from model.training.wording import finding_of, other_side, query_of_sample, reworded, side_of
+from model.twin.sample import sample as chest
 from model.values import Query
 
 SIZE = {"size": 64}
@@ -215,3 +216,28 @@ def test_the_other_side_keeps_everything_else():
     swapped = other_side(Query("Left lower lobe opacity", "opacity", "left", ("lower lobe",)))
 
     assert swapped == Query("right lower lobe opacity", "opacity", "right", ("lower lobe",))
+
+
+def test_lesions_are_put_into_normal_radiographs_of_training_patients_alone(tmp_path):
+    rows = []
+    for number in range(12):
+        present = number % 3 == 0
+        boxes = [[100, 60, 40, 40]] if present else []
+        rows.append({"image": f"{number}.png", "patient": f"p{number}", "phrase": "opacity", "boxes": boxes})
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.round(chest(number, size=192).pixels * 255).astype(np.uint8))
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = LesionData("lesions", 1.0, str(tmp_path / "set.jsonl"), rounds=2)
+    beside = PhraseData("phrases", 1.0, str(tmp_path / "set.jsonl"))
+    split = Split(held_out=False, validation=0.3)
+    training = Training(out=tmp_path, recipe=Recipe(steps=1), data=(data, beside), network=SIZE, split=split)
+
+    lesions, _ = gather(training, print)
+
+    normal = {f"p{number}" for number in range(12) if number % 3}
+    wanted = {patient for patient in normal if part_of(patient, split) == "training"}
+    assert {picture.patient for picture in lesions.training} == wanted
+    assert len(lesions.training) == 2 * len(wanted)
+    assert lesions.score == 0
+    item = lesions.draw(np.random.default_rng(1))
+    assert item.asked[0].present
+    assert item.asked[0].mask.any()

@@ -24,7 +24,7 @@ def item(*, present=True, drawn=True, asked=True, name="set[3]"):
     mask = np.zeros((32, 32), np.float32)
     mask[4:12, 4:12] = present and drawn
     truth = (Asked(Query("left opacity", "opacity", "left"), mask, present, drawn),) if asked else ()
-    return Item(pixels, None, truth, -1, name)
+    return Item(pixels, None, truth, name)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_batch(state, tra
 
 
 def test_a_gradient_that_is_not_finite_stops_training(state, training):
-    state.network.decoder.out[1].weight.register_hook(lambda gradient: gradient * math.inf)
+    state.network.decoder.out[2].weight.register_hook(lambda gradient: gradient * math.inf)
 
     with pytest.raises(TrainingError, match="gradient norm not finite"):
         step_of(state, state.network, collate([item()], TINY), training=training, step=1, steps=10)
@@ -79,7 +79,7 @@ def test_frozen_parameters_are_neither_trained_nor_kept(training):
     step_of(state, network, collate([item(), item()], TINY), training=training, step=1, steps=10)
 
     assert all(torch.equal(before[name], value) for name, value in network.image.named_parameters())
-    assert not any(name == "image.stem.0.weight" for name in checkpoint.learnt(network))
+    assert not any(name == "image.stem.0.0.weight" for name in checkpoint.learnt(network))
 
 
 def test_a_label_without_a_place_trains_presence_alone():
@@ -136,6 +136,17 @@ def test_a_damaged_checkpoint_is_refused(state, tmp_path):
 
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoint.resume(state, tmp_path, identity={})
+
+
+def test_weights_are_mixed_by_their_shares_and_counts_are_not():
+    one = {"weight": torch.tensor([1.0, 2.0]), "count": torch.tensor(3)}
+    other = {"weight": torch.tensor([3.0, 6.0]), "count": torch.tensor(7)}
+
+    mixed = checkpoint.mixed(one, other, share=0.25)
+
+    assert mixed["weight"].tolist() == [2.5, 5.0]
+    assert mixed["count"] == 7
+    assert torch.equal(checkpoint.mixed(one, other, share=0.0)["weight"], other["weight"])
 
 
 def test_average_precision_is_the_value_computed_by_hand():

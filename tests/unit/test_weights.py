@@ -30,6 +30,16 @@ def test_the_prior_travels_with_the_weights(tmp_path):
     load_weights(tmp_path)
 
 
+def test_the_shifts_of_maps_travel_with_the_weights(tmp_path):
+    saved(tmp_path, joint=Joint(Prior({}), Fusion(), {"pulmonary nodule": -0.5}))
+
+    joint = load_joint(tmp_path)
+
+    assert joint.shifts == {"pulmonary nodule": -0.5}
+    assert not joint.prior.tables
+    assert joint.fusion == Fusion()
+
+
 def test_weights_without_a_prior_leave_the_evidence_alone(tmp_path):
     saved(tmp_path)
 
