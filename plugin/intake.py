@@ -27,7 +27,18 @@ from plugin.joining import (
     may_be_of,
     rung_of,
 )
-from plugin.ports import Decided, Entry, ImageArchive, Job, JobQueue, Outcome, ReportBook, ReportStore, StudyIdentity
+from plugin.ports import (
+    Decided,
+    Entry,
+    ImageArchive,
+    Job,
+    JobQueue,
+    Outcome,
+    Priority,
+    ReportBook,
+    ReportStore,
+    StudyIdentity,
+)
 from plugin.values import (
     WITHDRAWN_VERSION,
     Accession,
@@ -406,7 +417,11 @@ class Intake:
         kept = was if decision.keeps is None else tuple(study for study in was if study in decision.keeps)
         dropped = tuple(study for study in was if study not in now_joined and study not in kept)
         withdrawals = (before.withdrawals if before else 0) + bool(dropped)
-        back = tuple(self.queue.put(*self._withdrawal(report_id, study, withdrawals)) for study in dropped)
+        # Somebody may be looking at what is to be taken back: that does not wait behind what is new.
+        back = tuple(
+            self.queue.put(*self._withdrawal(report_id, study, withdrawals), priority=Priority.PERSON)
+            for study in dropped
+        )
         parts = [self._job(report_id, version, seen, withdrawals) for seen in decision.studies]
         ids = (*(job.job_id for job in back), *(part[0] for part in parts))
         entry = replace(

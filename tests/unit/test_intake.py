@@ -245,6 +245,18 @@ class TestWithdrawal:
         assert (taken.outcome, pairs(taken.jobs)) == (Outcome.WITHDRAWN, [(A, GONE)])
         assert not site.intake.is_joined(A, "r")
 
+    def test_what_is_to_be_taken_back_waits_behind_nothing_that_is_new(self, site: Site) -> None:
+        site.intake.take_report(V1)
+        site.queue.take()
+        site.intake.take_report(site.reports.put(report("other", study_instance_uids=(A.study_instance_uid,))))
+        site.reports.put(report(version="2", status=ReportStatus.ENTERED_IN_ERROR))
+        site.intake.take_report(V2)
+
+        first = site.queue.take()
+
+        assert first is not None
+        assert first.report == GONE
+
     def test_a_deleted_report_is_taken_back(self, site: Site) -> None:
         site.intake.take_report(V1)
         site.reports.reports.clear()
