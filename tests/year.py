@@ -23,6 +23,7 @@ import httpx
 import numpy as np
 from evidence import CARD, make_header, part10
 from fhir_check import checker
+from pydicom import dcmread
 from queues import ENDED, MemoryQueue, StandingClock
 
 from model.geometry import Orientation
@@ -513,9 +514,21 @@ class Site:
         assert len(reports) == bool(said)
         assert len(uids) == len(said)
         assert len(regions) == (self.images[study] if lit else 0)
+        if reports:
+            self._check_document(study, reports[0])
         self._check_kept(study, name, said, uids)
         self._check_fhir(study, name, told, uids, ever=frozenset(uid for each in mine for uid in each.phrases))
         self._check_page(study, name, told, uids)
+
+    def _check_document(self, study: int, report: StoredResult) -> None:
+        """The structured report is about all images of the study, and no others."""
+        path = self.folder / "images" / f"SR-{report.image.sop_instance_uid}.dcm"
+        evidence = dcmread(path).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        named = {str(item.ReferencedSOPInstanceUID) for series in evidence for item in series.ReferencedSOPSequence}
+        uid = self.studies[study].study_instance_uid
+        images = {derived_uid("year image", uid, str(number + 1)) for number in range(self.images[study])}
+        assert images <= named
+        assert len(named - images) in (0, self.images[study])  # the Segmentations
 
     def _check_kept(self, study: int, name: str, said: tuple[str, ...], uids: tuple[str, ...]) -> None:
         """As many phrases as said the same before keep their tracking UIDs."""

@@ -31,6 +31,11 @@ texts = st.lists(sentences, max_size=4).map(tuple)
 standing = st.sampled_from(
     ("final", "preliminary", "amended", "corrected", "appended", "partial", "registered", "unknown")
 )
+ending = st.sampled_from(("entered-in-error", "cancelled", "deleted"))
+abouts = st.sampled_from(((0,), (1,), (0, 1)))
+edits = st.sampled_from(("insert", "delete", "edit", "turn"))
+numbers = st.integers(0, 9)
+works = st.integers(0, 4)  # 0: a change is not even noticed; 1: but nothing done
 faults = st.lists(st.sampled_from(("503", "409", "applied-500", "truncated", "")), max_size=8)
 
 
@@ -71,19 +76,26 @@ class Year(RuleBasedStateMachine):
         if self.site.images[study] < 2:
             self.site.add_image(study)
 
-    @rule(name=names, about=st.sampled_from(((0,), (1,), (0, 1))), said=texts, status=standing)
+    @rule(name=names, about=abouts, said=texts, status=standing, jobs=works)
     def a_report_comes_or_is_written_anew(
-        self, name: str, about: tuple[int, ...], said: tuple[str, ...], status: str
+        self, name: str, about: tuple[int, ...], said: tuple[str, ...], status: str, jobs: int
     ) -> None:
-        self.site.tell(name, Told(about, said, status, 0))
+        self._told(name, Told(about, said, status, 0), jobs)
 
-    @rule(
-        name=names, how=st.sampled_from(("insert", "delete", "edit", "turn")), at=st.integers(0, 4), sentence=sentences
-    )
-    def a_report_is_amended(self, name: str, how: str, at: int, sentence: str) -> None:
-        told = self.site.reports.get(name)
-        if told is None:
-            return
+    def _told(self, name: str, told: Told, jobs: int) -> None:
+        self.site.tell(name, told)
+        if jobs:
+            self.site.notice(name)
+        for _ in range(jobs - 1):
+            self.site.work()
+
+    def _known(self, number: int) -> str:
+        return sorted(self.site.reports)[number % len(self.site.reports)]
+
+    @rule(number=numbers, how=edits, at=st.integers(0, 4), sentence=sentences, jobs=works)
+    def a_report_is_amended(self, number: int, how: str, at: int, sentence: str, jobs: int) -> None:
+        name = self._known(number)
+        told = self.site.reports[name]
         said = list(told.said)
         if how == "insert":
             said.insert(at, sentence)
@@ -93,24 +105,24 @@ class Year(RuleBasedStateMachine):
             said[at % len(said)] = sentence
         else:
             said.reverse()
-        self.site.tell(name, Told(told.studies, tuple(said[:5]), "amended", 0))
+        self._told(name, Told(told.studies, tuple(said[:5]), "amended", 0), jobs)
 
-    @rule(name=names, status=st.one_of(standing, st.sampled_from(("entered-in-error", "cancelled", "deleted"))))
-    def a_report_changes_its_status(self, name: str, status: str) -> None:
-        told = self.site.reports.get(name)
-        if told is not None and told.status != "deleted":
-            self.site.tell(name, Told(told.studies, told.said, status, 0))
+    @rule(number=numbers, status=st.one_of(standing, ending), jobs=works)
+    def a_report_changes_its_status(self, number: int, status: str, jobs: int) -> None:
+        name = self._known(number)
+        told = self.site.reports[name]
+        if told.status != "deleted":
+            self._told(name, Told(told.studies, told.said, status, 0), jobs)
 
-    @rule(number=st.integers(0, 9))
+    @rule(number=numbers)
     def a_radiologist_decides(self, number: int) -> None:
         self.site.decide(number)
 
     # Sightline
 
-    @rule(name=names)
-    def a_report_is_noticed(self, name: str) -> None:
-        if name in self.site.reports:
-            self.site.notice(name)
+    @rule(number=numbers)
+    def a_report_is_noticed(self, number: int) -> None:
+        self.site.notice(self._known(number))
 
     @rule(study=studies)
     def a_study_is_noticed(self, study: int) -> None:
@@ -123,7 +135,7 @@ class Year(RuleBasedStateMachine):
         for _ in range(jobs):
             self.site.work()
 
-    @rule(number=st.integers(0, 9))
+    @rule(number=numbers)
     def an_old_job_runs_again(self, number: int) -> None:
         self.site.run_again(number)
 
