@@ -66,8 +66,9 @@ ALIKE = {
 NO_LUNGS = "the two lungs of a frontal chest were not found in the image"
 #: Phrases whose vectors are kept; a vector is a quarter of a kilobyte.
 KEPT_PHRASES = 4096
-#: Images encoded, and phrases located, in one go at most: eight maps stay in the processor's cache, thirty do not.
-_IMAGES, _PHRASES = 8, 8
+#: Images encoded, and phrases located, in one go at most: sixteen phrases share what is made once for their image, and
+#: their maps nearly stay in the processor's cache, thirty do not.
+_IMAGES, _PHRASES = 8, 16
 
 
 class EngineGrounder:

@@ -22,4 +22,4 @@ def test_a_study_takes_a_second_on_two_cores(measured):
 
 
 def test_a_further_phrase_costs_little(measured):
-    assert measured.share < 0.15  # promised: 0.05, which `python -m model.speed` shows on a quiet machine
+    assert measured.share < 0.09  # promised: 0.05; measured .037 to .062 beside other work
