@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from servers import PostgresServer, free_port, run_postgresql
+from servers import PostgresServer, free_port, postgresql_program, run_postgresql
 from sqlalchemy import event
 
 from plugin.durable import Database, DurableQueue
@@ -289,3 +290,35 @@ def test_neither_names_nor_words_of_reports_are_in_the_database(sqlite_queue: Du
     assert "report-1" in dump
     assert "effusion" not in dump
     assert "gASV" not in dump  # the beginning of a pickle in base64
+
+
+def test_jobs_go_on_from_a_copy_of_the_file(sqlite_queue: DurableQueue, tmp_path: Path) -> None:
+    sqlite_queue.put("a", STUDY)
+    with closing(sqlite3.connect(sqlite_queue.database.file)) as file:
+        file.execute("VACUUM INTO ?", (str(tmp_path / "copy.sqlite"),))
+    sqlite_queue.put("later", STUDY)
+
+    restored = DurableQueue(Database(f"sqlite:///{tmp_path}/copy.sqlite"), poll_s=0.02)
+
+    assert works(restored, "a") == ["a"]
+    assert restored.get("later") is None
+    restored.close()
+
+
+def test_jobs_go_on_from_a_dump_of_the_database(postgresql: PostgresServer, postgresql_queue: DurableQueue) -> None:
+    postgresql_queue.put("a", STUDY)
+    dump = subprocess.run(
+        [postgresql_program("pg_dump"), postgresql_queue.database.url], capture_output=True, check=True
+    ).stdout
+    address = postgresql.database()
+    subprocess.run(
+        [postgresql_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", address],
+        input=dump,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+    restored = DurableQueue(Database(address), poll_s=0.02)
+
+    assert works(restored, "a") == ["a"]
+    restored.close()
