@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -159,9 +160,10 @@ def test_a_database_server_that_restarts_under_work_loses_nothing(results: Resul
         names = put(queue, 40)
         orders = Orders(sleep_s=0.02, at_once=2)
 
-        with worker_on(queue.database.url, results, orders) as one, worker_on(queue.database.url, results, orders):
+        with worker_on(queue.database.url, results, orders) as one, ExitStack() as others:
             while not results.begun():
                 time.sleep(0.05)
+            others.enter_context(worker_on(queue.database.url, results, orders))
             for _ in range(max(2, CHAOS // 20)):
                 server.restart()
                 time.sleep(1)
