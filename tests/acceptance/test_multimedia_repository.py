@@ -13,6 +13,7 @@ import pytest
 from fhir_check import checker
 from lxml import etree
 from report_repository_contract import ReportRepositoryContract, World
+from servers import run_fhir_server
 
 from plugin.fhir.client import FhirClient
 from plugin.fhir.multimedia import about_of
@@ -41,10 +42,17 @@ class Site:
         return sorted((entry["resource"] for entry in bundle.get("entry", ())), key=lambda each: str(each["id"]))
 
 
+@pytest.fixture(scope="module")
+def engine() -> Iterator[str]:
+    """An engine of its own: it looks through all reports, of which the tests of the feed put thousands."""
+    with run_fhir_server("fhir-server-multimedia") as base_url:
+        yield base_url
+
+
 @pytest.fixture
-def site(fhir_server: str) -> Iterator[Site]:
+def site(engine: str) -> Iterator[Site]:
     with httpx.Client() as client:
-        yield Site(fhir_server, client)
+        yield Site(engine, client)
 
 
 class TestEngine(ReportRepositoryContract):
