@@ -78,11 +78,12 @@ def bucket(s3_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     return s3_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One headless Chromium for the session; open a new context in each test and close it.
+    """One headless Chromium for the tests of a file; open a new context in each test and close it.
 
     Playwright's synchronous interface keeps an event loop in this thread: run asyncio code of the same test in another.
+    It ends with the file, since jobs, like much else, are not worked on inside somebody's event loop.
     """
     servers.require("chromium")
     from playwright.sync_api import sync_playwright
