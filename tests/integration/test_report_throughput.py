@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def resident_bytes() -> int:
         return int(counts.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Without the measuring of coverage, which follows every line and halves the speed of what it follows."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
 def parsed_and_matched(document: bytes) -> None:
     """All that is done to a report before it becomes a job: it is described, matched, and read."""
     resources = resources_of(parse(document))
@@ -90,12 +102,13 @@ def test_five_hundred_reports_a_second_on_one_core(
     rates = []
 
     for _ in range(4):
-        began = time.process_time()
-        for each in content:
-            work(each)
-        rates.append(len(content) / (time.process_time() - began))
+        with unwatched():
+            began = time.process_time()
+            for each in content:
+                work(each)
+            rates.append(len(content) / (time.process_time() - began))
 
-    assert max(rates) > LEAST_PER_S
+    assert max(rates) > LEAST_PER_S, rates
 
 
 @pytest.mark.parametrize(("make", "work"), [(documents, parsed_and_matched), (messages, received)])
