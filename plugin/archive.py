@@ -44,7 +44,7 @@ from plugin.dicom.header import (
 )
 from plugin.dicom.pixels import radiograph_of
 from plugin.dicom.stored import stored_result
-from plugin.dicomweb import search_studies, web_client
+from plugin.dicomweb import StudySearch, search_studies, web_client
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import ConformanceError, InputError, MissingError, SightlineError, TransientError
 from plugin.ports import StoredResult
@@ -58,21 +58,11 @@ _WILD: Final = re.compile(r"[*?\\]")
 MAX_FILE_BYTES: Final = 1024**3
 
 
-class Client(Protocol):
+class Client(StudySearch, Protocol):
     """The part of dicomweb-client's protocol that the adapter speaks."""
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[dict[str, Any]]:
         """DICOM JSON of each instance of the study."""
-
-    def search_for_studies(
-        self,
-        *,
-        limit: int | None = None,
-        offset: int | None = None,
-        fields: list[str] | None = None,
-        search_filters: dict[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
-        """DICOM JSON of each study that the filters find, and perhaps of more."""
 
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """One instance with its pixel data."""
