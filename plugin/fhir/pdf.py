@@ -50,7 +50,6 @@ def text_of_pdf(content: bytes, *, timeout_s: float = TIMEOUT_S) -> str:
 
 def answer(content: bytes) -> bytes:
     """``{"text": ...}``, or ``{"refused": ...}`` with a key of the reasons."""
-    logging.disable(logging.CRITICAL)  # the library quotes what it reads
     try:
         text, refused = _read(content)
     except Exception:  # noqa: BLE001 - whatever the library raises means that it cannot be read
@@ -87,4 +86,5 @@ def _illegible(text: str) -> float:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # the library quotes what it reads
     serve_child(answer, memory_bytes=MEMORY_BYTES)
