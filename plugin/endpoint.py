@@ -1,6 +1,6 @@
 """Another server: where it is, how Sightline proves there who it is, and the session that does both.
 
-Secrets are sent to that server alone: no redirect is followed, and no ``.netrc`` is read.
+Secrets are sent to that server alone: :mod:`plugin.outbound` lets nothing go elsewhere, and no ``.netrc`` is read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import requests
 from requests.auth import AuthBase
 
 from plugin.errors import InputError, TransientError
+from plugin.outbound import allowed, guarded_session
 
 #: A token is renewed when less than this is left of its life.
 LEEWAY_S = 30.0
 #: Life of a token whose endpoint does not tell (RFC 6749 5.1: expires_in is recommended, not required).
 UNTOLD_LIFE_S = 300.0
+#: No token endpoint says more.
+MOST_TOKEN_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,8 @@ class Endpoint:
 
 
 def session_of(endpoint: Endpoint) -> requests.Session:
-    """A session that proves with every request who we are; may be used from several threads."""
-    session = requests.Session()
-    session.max_redirects = 0  # a redirect would take the secrets elsewhere
+    """A session to that server alone, which proves with every request who we are; for several threads."""
+    session = guarded_session(allowed((endpoint.url,), named=endpoint.named))
     if endpoint.ca_file is not None:
         # Held against every request: requests prefers REQUESTS_CA_BUNDLE of the environment to a session's own.
         session.trust_env = False
@@ -150,7 +152,7 @@ class Proof(AuthBase):
         if response.status_code != 401 or self._tokens is None or response.history:
             return response
         self._tokens.refuse(str(response.request.headers["Authorization"]).removeprefix("Bearer "))
-        response.content  # noqa: B018 - read to its end, so that the connection can be used again
+        response.close()
         request = response.request.copy()
         request.headers["Authorization"] = f"Bearer {self._tokens.current()}"
         again: requests.Response = response.connection.send(request, **sent)
@@ -170,17 +172,19 @@ def fetched_token(client: OAuthClient, endpoint: Endpoint) -> tuple[str, float]:
         If it refuses the client.
     """
     form = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
+    there = allowed((client.token_url,), named="token endpoint")
     try:
-        answer = requests.post(
-            client.token_url,
-            data=form,
-            auth=(quote_plus(client.client_id), quote_plus(client.client_secret)),  # RFC 6749 2.3.1
-            headers={"Accept": "application/json"},
-            timeout=endpoint.timeout_s,
-            allow_redirects=False,
-            verify=str(endpoint.ca_file) if endpoint.ca_file is not None else True,
-            cert=endpoint.certificate,
-        )
+        with guarded_session(there, max_bytes=MOST_TOKEN_BYTES) as session:
+            answer = session.post(
+                client.token_url,
+                data=form,
+                auth=(quote_plus(client.client_id), quote_plus(client.client_secret)),  # RFC 6749 2.3.1
+                headers={"Accept": "application/json"},
+                timeout=endpoint.timeout_s,
+                allow_redirects=False,
+                verify=str(endpoint.ca_file) if endpoint.ca_file is not None else True,
+                cert=endpoint.certificate,
+            )
         said = answer.json() if answer.ok else {}
     except requests.RequestException as error:
         raise TransientError(f"The token endpoint does not answer ({type(error).__name__}); try again later.") from None

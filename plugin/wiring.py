@@ -205,7 +205,7 @@ def make_fhir_client(settings: Settings, url: str) -> FhirClient:
     from plugin.fhir.signing_in import BackendService, Bearer, SmartTokens, pool_of
 
     endpoint = fhir_endpoint(settings, url)
-    pool = pool_of(endpoint)
+    pool = pool_of(endpoint, token_url=settings.fhir_token_url or "")
     auth = None
     if settings.fhir_client_id is not None and (keys := make_fhir_keys(settings)) is not None:
         service = BackendService(

@@ -24,6 +24,7 @@ from plugin.fhir.capability import Capability, Release, capability_of, unknown
 from plugin.fhir.resource import Element, is_fhir_id, parse
 from plugin.fhir.sending import BUSY, Answer, Sender
 from plugin.fhir.signing_in import Bearer
+from plugin.outbound import allowed, guarded_client
 
 CONFLICT: Final = frozenset({409, 412})
 """HAPI says 409 where others say 412."""
@@ -86,7 +87,8 @@ class FhirClient:
         if not re.match(r"https?://[^/?#]+", base_url):
             raise InputError("the FHIR server's base URL has to start with http:// or https://: set SIGHTLINE_FHIR_URL")
         self._base = base_url.rstrip("/")
-        self._sender = Sender(client or httpx.Client(), timeout_s=timeout_s, sleep=sleep, jitter=jitter, clock=clock)
+        pool = client or guarded_client(allowed((base_url,), named="FHIR server"))
+        self._sender = Sender(pool, timeout_s=timeout_s, sleep=sleep, jitter=jitter, clock=clock)
         # no-cache: HAPI answers equal searches from a cache for a minute otherwise.
         self._headers = {"Accept": "application/fhir+json", "Cache-Control": "no-cache", **(headers or {})}
         self._auth = auth

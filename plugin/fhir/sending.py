@@ -107,6 +107,8 @@ class Sender:
             method, url, headers=headers, content=content, auth=auth, timeout=self.timeout_s, follow_redirects=False
         )
         with sent as answer:
+            if "," in answer.headers.get("content-encoding", ""):  # each coding multiplies what a part inflates to
+                raise httpx.DecodingError("the answer is compressed more than once")
             for part in answer.iter_bytes():
                 parts += part
                 if len(parts) > MAX_BYTES:

@@ -25,6 +25,7 @@ from plugin.fhir.keys import KeyFiles, SigningKey
 from plugin.fhir.resource import parse
 from plugin.fhir.scopes import as_version_1, lacking
 from plugin.fhir.sending import Answer, Sender
+from plugin.outbound import allowed, guarded_client, origin_of
 
 ASSERTION_S: Final = 240
 """Life of an assertion; SMART allows five minutes, and clocks differ."""
@@ -65,7 +66,7 @@ class Bearer(httpx.Auth):
     """Sends a token from *source* to the origin of *url* alone, and once more with a new one after a 401."""
 
     def __init__(self, url: str, source: SmartTokens, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._origin = _origin(url)
+        self._there = allowed((url,), named="FHIR server")
         self._source = source
         self._tokens = Tokens(source.fetch, clock=clock)
 
@@ -76,7 +77,7 @@ class Bearer(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """See httpx; raises what fetching a token raises."""
-        if _origin(str(request.url)) != self._origin:
+        if str(request.url) not in self._there:
             yield request
             return
         used = self._tokens.current()
@@ -187,6 +188,11 @@ class SmartTokens:
             raise InputError("the FHIR server names no token endpoint: set SIGHTLINE_FHIR_TOKEN_URL")
         if urlsplit(told).scheme != "https" and urlsplit(self._base).scheme == "https":
             raise InputError("the token endpoint of the FHIR server is not under https: set SIGHTLINE_FHIR_TOKEN_URL")
+        if told != self._service.token_url and origin_of(told) != origin_of(self._base):
+            raise InputError(
+                "the FHIR server names a token endpoint at another server, which is asked only when "
+                "SIGHTLINE_FHIR_TOKEN_URL names it too"
+            )
         return Configuration(
             told,
             _texts(said.get("token_endpoint_auth_signing_alg_values_supported")),
@@ -202,23 +208,28 @@ class SmartTokens:
             return ""
 
 
-def pool_of(endpoint: Endpoint) -> httpx.Client:
+def pool_of(endpoint: Endpoint, *, token_url: str = "") -> httpx.Client:
     """Connections to *endpoint*, with its authorities and our certificate; they sign in to nothing by themselves.
+
+    Parameters
+    ----------
+    token_url : of the settings, which may be another server's; "": none.
 
     Raises
     ------
     InputError
         If a file of certificates holds none.
     """
+    there = allowed((endpoint.url, token_url), named=endpoint.named)
     if endpoint.ca_file is None and endpoint.certificate is None:
-        return httpx.Client()
+        return guarded_client(there)
     try:
         context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file else None)
         if endpoint.certificate is not None:
             context.load_cert_chain(*endpoint.certificate)
     except (ssl.SSLError, OSError):
         raise InputError(f"A file of certificates for the {endpoint.named} cannot be used; expected PEM.") from None
-    return httpx.Client(verify=context)
+    return guarded_client(there, verify=context)
 
 
 def _no_token(answer: Answer, said: Mapping[str, Any]) -> SightlineError:
@@ -237,11 +248,6 @@ def _offered(asked: Iterable[str], supported: tuple[str, ...]) -> tuple[str, ...
     wanted = tuple(asked)
     refused = lacking(wanted, supported)
     return tuple(scope for scope in wanted if scope not in refused) if refused else ()
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _json(answer: Answer) -> Mapping[str, Any]:
