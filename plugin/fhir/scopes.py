@@ -23,6 +23,11 @@ def as_version_1(scopes: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def is_of_fhir(scope: str) -> bool:
+    """Whether it says what may be done with resources, unlike ``openid`` or ``launch``."""
+    return bool(_parts(scope)[0])
+
+
 def lacking(wanted: Iterable[str], granted: Iterable[str]) -> tuple[str, ...]:
     """Those of *wanted* that *granted* does not allow in full, whichever version either is written in."""
     have = [_parts(scope) for scope in granted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -13,6 +13,7 @@ from plugin.fhir.selections import KIND
 from plugin.imr.held import OUTLINED, SORTS, Held, Shelf, held, parameters, selection_parameters, sort_key
 from plugin.imr.refusal import not_found, outcome
 from plugin.imr.search import Query, query_of
+from plugin.values import ReportStatus
 
 T = TypeVar("T")
 Pairs = Sequence[tuple[str, str]]
@@ -45,10 +46,16 @@ class MultimediaReports:
     ----------
     others : base URL of the FHIR server that holds patients, orders and the radiologists' reports; references to them
         are made absolute. "": they stay relative.
+    seen : whether a report about that subject ("Patient/<id>", or None), with that status, is shown.
     """
 
     shelf: Shelf
     others: str = ""
+    seen: Callable[[str | None, ReportStatus], bool] = lambda _subject, _status: True
+
+    def seen_by(self, seen: Callable[[str | None, ReportStatus], bool]) -> MultimediaReports:
+        """These reports as somebody sees them of whom *seen* tells it; what they do not see is not there."""
+        return replace(self, seen=seen)
 
     def find(self, pairs: Pairs, *, base: str, lenient: bool = False) -> Fhir:
         """The searchset Bundle of DiagnosticReports; *base* is where this service is reached, without a slash.
@@ -119,11 +126,14 @@ class MultimediaReports:
             raise not_found(_GONE)
         return self._placed(written)
 
+    def _held(self) -> Iterator[Held]:
+        return (each for each in held(self.shelf) if self.seen(each.subject, each.status))
+
     def _shown(self) -> Iterator[Held]:
-        return (each for each in held(self.shelf) if not each.kept.withdrawn)
+        return (each for each in self._held() if not each.kept.withdrawn)
 
     def _one(self, is_it: Callable[[Held], bool]) -> Held:
-        found = next(filter(is_it, held(self.shelf)), None)
+        found = next(filter(is_it, self._held()), None)
         if found is None:
             raise not_found(_GONE)
         return found

@@ -15,6 +15,7 @@ from plugin.fhir.selections import selections_of, withdrawn_selection
 from plugin.imr.dates import Interval, interval
 from plugin.imr.search import Parameter, Target, Token
 from plugin.page.document import EvidenceDocument, read_evidence
+from plugin.values import ReportStatus
 
 MULTIMEDIA_FILE = "imr.json"
 
@@ -57,6 +58,17 @@ class Held:
     @property
     def id(self) -> str:
         return str(self.frame["id"])
+
+    @property
+    def subject(self) -> str | None:
+        """Whom it is about, "Patient/<id>"; None when that is not known."""
+        reference = self.frame.get("subject", {}).get("reference")
+        return reference if isinstance(reference, str) else None
+
+    @property
+    def status(self) -> ReportStatus:
+        """As it stands, whatever its content says."""
+        return ReportStatus.ENTERED_IN_ERROR if self.kept.withdrawn else ReportStatus(self.frame["status"])
 
     @property
     def document(self) -> EvidenceDocument:

@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from plugin import __version__
 from plugin.errors import InputError
 from plugin.ports import Priority
+from plugin.service.entrance import Access, Entrance, check_rules
 from plugin.service.events import Admission, any_event, events_router
 from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard
@@ -39,6 +40,7 @@ def create_app(
     *,
     allowed_hosts: tuple[str, ...] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
+    access: Access | None = None,
     admit: Admission = any_event,
     work: bool = True,
     viewer: Viewer | None = None,
@@ -55,6 +57,8 @@ def create_app(
     allowed_hosts : names that requests may use for the service ("*": any); others are refused, so that a web page
         whose name was pointed at this machine (DNS rebinding) reads nothing.
     max_body_bytes : larger requests are refused.
+    access : who is let in; None: demo mode, where everybody is. Whoever starts the service sees to it that then only
+        this machine reaches it.
     admit : whose events are taken.
     work : whether jobs are worked on here.
     viewer : when given, OHIF is served, too, and reads the archive through this service.
@@ -63,6 +67,11 @@ def create_app(
     fhir : when given, multimedia reports are served to FHIR clients.
     beside : what else runs while the service does.
     hook : when given, where a FHIR server tells that reports may have come.
+
+    Raises
+    ------
+    ValueError
+        If a route has no rule in :mod:`plugin.access.rules`.
     """
     taken = taking(services, priority=Priority.NEW)
     runners = (services.queue.runner(services.steps),) if work else ()
@@ -97,12 +106,15 @@ def create_app(
         app.include_router(fhir_router(fhir))
     if viewer is not None:
         app.include_router(viewer_router(viewer, services.results))
-        serve_files(app, viewer)
     if public_keys is not None:
         app.include_router(keys_router(public_keys))
     if hook is not None:
         app.include_router(hook)
+    if viewer is not None:
+        serve_files(app, viewer)  # the last, since it takes whatever is left
     answer_with_problems(app)
+    check_rules(app)
+    app.add_middleware(Entrance, access=access or Access())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)
     return app

@@ -21,6 +21,7 @@ from plugin.fhir.parts import Fhir
 from plugin.imr.capability import VERSIONS, capability_statement
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.refusal import RefusalError, bad_request, outcome
+from plugin.service.entrance import visit_of
 from plugin.service.problems import RETRY_AFTER_S, log_defect
 
 JSON = "application/fhir+json"
@@ -78,19 +79,25 @@ class FhirService:
         """Where the service is reached, without a slash at its end."""
         return (self.public_url or str(request.base_url)).rstrip("/")
 
+    def seen(self, request: Request) -> MultimediaReports:
+        """The reports that the caller sees."""
+        return visit_of(request).reports(self.reports)
+
     async def find(self, request: Request, *, posted: bool = False) -> Response:
         """A search for multimedia reports, its parameters in the address and in the body of a POST."""
         _json_asked(request, "4.0")
         pairs = [*request.query_params.multi_items(), *(await _form(request) if posted else ())]
         lenient, base = _lenient(request), self.base(request)
-        return _json(await run_in_threadpool(self.reports.find, pairs, base=base, lenient=lenient), "4.0")
+        reports = self.seen(request)
+        return _json(await run_in_threadpool(reports.find, pairs, base=base, lenient=lenient), "4.0")
 
     async def find_selections(self, request: Request, *, posted: bool = False) -> Response:
         """The same for ImagingSelections."""
         _json_asked(request, "5.0")
         pairs = [*request.query_params.multi_items(), *(await _form(request) if posted else ())]
         lenient, base = _lenient(request), self.base(request)
-        return _json(await run_in_threadpool(self.reports.find_selections, pairs, base=base, lenient=lenient), "5.0")
+        reports = self.seen(request)
+        return _json(await run_in_threadpool(reports.find_selections, pairs, base=base, lenient=lenient), "5.0")
 
 
 def fhir_router(service: FhirService) -> APIRouter:
@@ -135,13 +142,13 @@ def _add_reports(router: APIRouter, service: FhirService) -> None:
     def read(resource_id: str, request: Request) -> Response:
         """The report; when the radiologist's was withdrawn, it says `entered-in-error` and nothing more."""
         _json_asked(request, "4.0")
-        return _json(service.reports.read(resource_id, base=service.base(request)), "4.0")
+        return _json(service.seen(request).read(resource_id, base=service.base(request)), "4.0")
 
     @router.get("/Binary/{resource_id}", name="Binary:read", summary="Retrieve Rendered Multimedia Report [RAD-144]")
     def page(resource_id: str, request: Request) -> Response:
         """The report as an HTML page whose phrases are links; as a Binary resource when FHIR's JSON is asked for."""
         kind = _binary_asked(request)
-        content = service.reports.page(resource_id, base=service.base(request))
+        content = service.seen(request).page(resource_id, base=service.base(request))
         if kind == HTML:
             headers = {"Content-Security-Policy": f"{page_policy()}; frame-ancestors 'none'"}
             return Response(content, media_type=f"{HTML}; charset=utf-8", headers=headers)
@@ -152,7 +159,7 @@ def _add_reports(router: APIRouter, service: FhirService) -> None:
     def observation(resource_id: str, request: Request) -> Response:
         """An Observation that a multimedia report names as its result."""
         _json_asked(request, "4.0")
-        return _json(service.reports.observation(resource_id), "4.0")
+        return _json(service.seen(request).observation(resource_id), "4.0")
 
 
 def _add_regions(router: APIRouter, service: FhirService) -> None:
@@ -170,7 +177,7 @@ def _add_regions(router: APIRouter, service: FhirService) -> None:
     def read(resource_id: str, request: Request) -> Response:
         """What an `imr-ref` span of a report names."""
         _json_asked(request, "5.0")
-        return _json(service.reports.selection(resource_id), "5.0")
+        return _json(service.seen(request).selection(resource_id), "5.0")
 
 
 def _names(routes: Iterable[BaseRoute]) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ class Results(Protocol):
     def read(self, study: StudyRef, name: str, report: str | None = None) -> bytes | None:
         """The newest file *name* of *study* and a report (its id), by default the one that governs; None: none."""
 
+    def remembered(self, study: StudyRef, report: str, name: str) -> bytes | None:
+        """As :meth:`read`, of a withdrawn report, too."""
+
     def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
         """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
 

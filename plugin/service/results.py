@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from plugin.page.address import page_path
 from plugin.page.document import EvidenceDocument
 from plugin.results import KeptReport
-from plugin.service.parts import Services, study_of
+from plugin.service.entrance import VisitNow
+from plugin.service.parts import Results, Services, study_of
 from plugin.service.problems import GONE, NOT_FOUND, RESPONSES
 from plugin.values import ReportStatus, StudyRef
 
@@ -43,12 +44,13 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
         response_model=EvidenceDocument,
         summary="The evidence as JSON",
     )
-    def evidence(study_instance_uid: StudyUid) -> Response:
+    def evidence(study_instance_uid: StudyUid, visit: VisitNow) -> Response:
         """The evidence of the report that governs, byte for byte as it was written; docs/evidence.md tells its fields.
 
         That is the newest final report of the study, or the newest preliminary one when none is final.
         """
-        return Response(result_file(services, study_instance_uid, "evidence.json"), media_type="application/json")
+        content = result_file(visit.results(services.results), study_instance_uid, "evidence.json")
+        return Response(content, media_type="application/json")
 
     @router.get(
         "/studies/{study_instance_uid}/page",
@@ -56,16 +58,16 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
         response_class=HTMLResponse,
         summary="The evidence page",
     )
-    def page(study_instance_uid: StudyUid) -> HTMLResponse:
+    def page(study_instance_uid: StudyUid, visit: VisitNow) -> HTMLResponse:
         """Report and image: hover a phrase, and its region lights up."""
-        content = result_file(services, study_instance_uid, "evidence.html")
+        content = result_file(visit.results(services.results), study_instance_uid, "evidence.html")
         return HTMLResponse(content.replace(HIDDEN_LINK, SHOWN_LINK, 1) if viewer else content)
 
     @router.get("/studies/{study_instance_uid}/reports", responses=RESPONSES, summary="The reports of a study")
-    def reports(study_instance_uid: StudyUid) -> list[ReportAnswer]:
+    def reports(study_instance_uid: StudyUid, visit: VisitNow) -> list[ReportAnswer]:
         """Every report that there are results of: first the one that governs, the withdrawn ones last."""
         study = study_of(study_instance_uid)
-        return [_report_answer(study, kept) for kept in services.results.reports(study)]
+        return [_report_answer(study, kept) for kept in visit.results(services.results).reports(study)]
 
     @router.get(
         "/studies/{study_instance_uid}/reports/{report_id}/evidence",
@@ -73,8 +75,8 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
         response_model=EvidenceDocument,
         summary="The evidence of one report as JSON",
     )
-    def evidence_of_report(study_instance_uid: StudyUid, report_id: ReportId) -> Response:
-        content = result_file(services, study_instance_uid, "evidence.json", report_id)
+    def evidence_of_report(study_instance_uid: StudyUid, report_id: ReportId, visit: VisitNow) -> Response:
+        content = result_file(visit.results(services.results), study_instance_uid, "evidence.json", report_id)
         return Response(content, media_type="application/json")
 
     @router.get(
@@ -83,14 +85,14 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
         response_class=HTMLResponse,
         summary="The evidence page of one report",
     )
-    def page_of_report(study_instance_uid: StudyUid, report_id: ReportId) -> HTMLResponse:
-        content = result_file(services, study_instance_uid, "evidence.html", report_id)
+    def page_of_report(study_instance_uid: StudyUid, report_id: ReportId, visit: VisitNow) -> HTMLResponse:
+        content = result_file(visit.results(services.results), study_instance_uid, "evidence.html", report_id)
         return HTMLResponse(content.replace(HIDDEN_LINK, LINK_OF_REPORT, 1) if viewer else content)
 
     return router
 
 
-def result_file(services: Services, study_instance_uid: str, name: str, report: str | None = None) -> bytes:
+def result_file(results: Results, study_instance_uid: str, name: str, report: str | None = None) -> bytes:
     """The newest *name* of the study and a report (its id), by default the one that governs.
 
     Raises
@@ -101,10 +103,10 @@ def result_file(services: Services, study_instance_uid: str, name: str, report: 
         404, if there is none (yet); 410, if the report was withdrawn.
     """
     study = study_of(study_instance_uid)
-    content = services.results.read(study, name, report)
+    content = results.read(study, name, report)
     if content is not None:
         return content
-    if any(report in (None, kept.ref.report_id) and kept.status.withdrawn for kept in services.results.reports(study)):
+    if any(report in (None, kept.ref.report_id) and kept.status.withdrawn for kept in results.reports(study)):
         raise HTTPException(410, "The report was withdrawn: nothing is shown of it any more.")
     raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
 

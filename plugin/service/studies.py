@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from plugin.intake import StudyTaken
 from plugin.page.view import content_security_policy
 from plugin.ports import Job, JobState, Outcome, Priority
-from plugin.service.parts import Services, study_of
+from plugin.service.entrance import VisitNow
+from plugin.service.parts import Results, Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.results import EXAMPLE_UID, results_router
 from plugin.values import StudyRef
@@ -150,9 +151,10 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
     router.include_router(results_router(services, viewer=viewer))
 
     @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
-    def home() -> HTMLResponse:
+    def home(visit: VisitNow) -> HTMLResponse:
         counts = services.intake.book.counts()
-        return HTMLResponse(home_page(services.queue.list(), _without_jobs(services), viewer=viewer, reports=counts))
+        others = _without_jobs(services, visit.results(services.results))
+        return HTMLResponse(home_page(services.queue.list(), others, viewer=viewer, reports=counts))
 
     @router.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
@@ -161,9 +163,9 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
     return router
 
 
-def _without_jobs(services: Services) -> tuple[str, ...]:
+def _without_jobs(services: Services, results: Results) -> tuple[str, ...]:
     known = {job.study for job in services.queue.list()}
-    return tuple(study.study_instance_uid for study in services.results.studies() if study not in known)
+    return tuple(study.study_instance_uid for study in results.studies() if study not in known)
 
 
 def home_page(

@@ -17,20 +17,24 @@ from starlette.background import BackgroundTask
 
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import TransientError
+from plugin.service.entrance import VisitNow
+from plugin.service.parts import Results
 from plugin.service.problems import NOT_FOUND, RESPONSES
+from plugin.values import StudyRef
 
 ROOT = "/dicom-web"
 CHUNK_BYTES = 1 << 16
 # PS3.18 10.4 and 10.6: UIDs, names of resources, numbers of frames and tags, with slashes between.
 _RESOURCE = re.compile(r"studies(/[A-Za-z0-9][A-Za-z0-9.,_-]*)*")
 _NAMING = frozenset({"StudyInstanceUID", "0020000D", "PatientID", "00100020"})
+_STUDY = frozenset({"StudyInstanceUID", "0020000D"})
 _WILDCARDS = frozenset("*?")
 _ASKED = ("accept", "range")
 _ANSWERED = ("content-type", "content-length", "content-range", "accept-ranges")
 
 
-def dicomweb_router(archive: Endpoint) -> APIRouter:
-    """``GET /dicom-web/...`` answered by *archive*."""
+def dicomweb_router(archive: Endpoint, results: Results) -> APIRouter:
+    """``GET /dicom-web/...`` answered by *archive*; *results* tell whom a study is about."""
     session = session_of(archive)
     root = archive.url.rstrip("/")
 
@@ -44,10 +48,15 @@ def dicomweb_router(archive: Endpoint) -> APIRouter:
     @router.get(
         ROOT + "/{resource:path}", responses=RESPONSES | NOT_FOUND, response_class=StreamingResponse, summary="DICOMweb"
     )
-    def read(resource: str, request: Request) -> StreamingResponse:
+    def read(resource: str, request: Request, visit: VisitNow) -> StreamingResponse:
         """Read the archive as DICOMweb describes it; a search names a study or a patient."""
         if not is_allowed(resource, request.query_params.multi_items()):
             raise HTTPException(403, "Only reads of a study, and searches that name a study or a patient, pass here.")
+        studies = named_studies(resource, request.query_params.multi_items())
+        if visit.sees.patient is not None and not studies:
+            raise HTTPException(403, "Only reads of a study, and searches that name one, pass here.")
+        if not all(visit.admits_study(results, study) for study in studies):
+            raise HTTPException(404, "There is no such study.")
         asked = {"Accept-Encoding": "identity"} | {n: v for n, v in request.headers.items() if n in _ASKED}
         url = f"{root}/{resource}" + (f"?{request.url.query}" if request.url.query else "")
         try:
@@ -62,6 +71,19 @@ def dicomweb_router(archive: Endpoint) -> APIRouter:
         return StreamingResponse(content, answer.status_code, headers=told, background=BackgroundTask(answer.close))
 
     return router
+
+
+def named_studies(resource: str, query: Iterable[tuple[str, str]]) -> tuple[StudyRef, ...]:
+    """The studies that a read of *resource* with *query* is about; none, when it names none, or anything else.
+
+    A UID in the path counts alone; below it, and in a search, one in the query must say the same.
+    """
+    asked = [part for name, value in query if name in _STUDY for part in re.split(r"[,\\]", value)]
+    _, _, rest = resource.partition("studies/")
+    try:
+        return tuple(dict.fromkeys(StudyRef(uid) for uid in (*filter(None, (rest.partition("/")[0],)), *asked)))
+    except ValueError:
+        return ()
 
 
 def is_allowed(resource: str, query: Iterable[tuple[str, str]]) -> bool:

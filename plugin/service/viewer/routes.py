@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from plugin.endpoint import Endpoint
+from plugin.service.entrance import VisitNow
 from plugin.service.parts import Results, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.viewer.proxy import dicomweb_router
@@ -59,7 +60,7 @@ class WrittenSeries(BaseModel):
 def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
     """Everything but the viewer's own files, which :func:`serve_files` adds behind all other routes."""
     router = APIRouter(tags=["viewer"])
-    router.include_router(dicomweb_router(viewer.archive))
+    router.include_router(dicomweb_router(viewer.archive, results))
 
     @router.get(
         "/studies/{study_instance_uid}/viewer",
@@ -68,25 +69,25 @@ def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
         response_class=RedirectResponse,
         summary="The study in the viewer, lit",
     )
-    def open_study(study_instance_uid: str, show: Literal["seg", "sr"] = "seg") -> RedirectResponse:
+    def open_study(study_instance_uid: str, visit: VisitNow, show: Literal["seg", "sr"] = "seg") -> RedirectResponse:
         """To the viewer with the regions (SEG) or the structured report (SR) of the newest results open."""
         study = study_of(study_instance_uid)
         query = {"StudyInstanceUIDs": study.study_instance_uid}
-        for series in _series(viewer, results, study, _SEGMENTATIONS if show == "seg" else _REPORT)[:1]:
+        for series in _series(viewer, visit.results(results), study, _SEGMENTATIONS if show == "seg" else _REPORT)[:1]:
             query["initialSeriesInstanceUID"] = series
         return RedirectResponse(f"/viewer?{urlencode(query)}", 307)
 
     @router.get(
         "/studies/{study_instance_uid}/series", responses=RESPONSES | NOT_FOUND, summary="The series of the results"
     )
-    def series(study_instance_uid: str) -> WrittenSeries:
+    def series(study_instance_uid: str, visit: VisitNow) -> WrittenSeries:
         """Which series of the archive hold the newest results of the study."""
-        study = study_of(study_instance_uid)
-        if results.read(study, "evidence.json") is None:
+        study, seen = study_of(study_instance_uid), visit.results(results)
+        if seen.read(study, "evidence.json") is None:
             raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
         return WrittenSeries(
-            segmentations=_series(viewer, results, study, _SEGMENTATIONS),
-            reports=_series(viewer, results, study, _REPORT),
+            segmentations=_series(viewer, seen, study, _SEGMENTATIONS),
+            reports=_series(viewer, seen, study, _REPORT),
         )
 
     @router.get("/viewer", include_in_schema=False)

@@ -1,0 +1,1 @@
+"""Who may do what, and who sees whose data. Pure: HTTP is in plugin.service, keys and sessions come through ports."""

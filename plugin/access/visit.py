@@ -1,0 +1,101 @@
+"""One request, let in: who asks, and what they see. Everything about patients is read through it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from plugin.access.caller import Caller, Sees
+from plugin.access.rules import Rule
+from plugin.imr.held import MULTIMEDIA_FILE
+from plugin.results import KeptReport
+from plugin.values import ReportStatus, StudyRef
+
+if TYPE_CHECKING:
+    from plugin.imr.endpoint import MultimediaReports
+    from plugin.service.parts import Results
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request that a rule let in.
+
+    Parameters
+    ----------
+    patients : "Patient/<id>" of everything that was asked for, shown or not; for the audit trail.
+    withheld : whether anything was asked for that the caller does not see.
+    """
+
+    caller: Caller
+    sees: Sees
+    rule: Rule
+    patients: dict[str, None] = field(default_factory=dict)
+    withheld: bool = False
+
+    def admits(self, subject: str | None, status: ReportStatus) -> bool:
+        """Whether a report about *subject* ("Patient/<id>"; None: not known) may be shown."""
+        return self._noted(subject, seen=self.sees.report(subject, status))
+
+    def results(self, results: Results) -> SeenResults:
+        """Those of *results* that may be shown."""
+        return SeenResults(results, self)
+
+    def reports(self, reports: MultimediaReports) -> MultimediaReports:
+        """Those of *reports* that may be shown."""
+        return reports.seen_by(self.admits) if self.sees.patient is not None or not self.sees.drafts else reports
+
+    def admits_study(self, results: Results, study: StudyRef) -> bool:
+        """Whether the images of *study* may be shown: to who is bound to a patient, only if its results are theirs."""
+        kept = [(subject_in(results, study, each), each.status) for each in results.reports(study)]
+        seen = self.sees.study(kept)
+        for subject in dict.fromkeys(subject for subject, _ in kept if subject is not None):
+            self._noted(subject, seen=seen)
+        return seen
+
+    def _noted(self, subject: str | None, *, seen: bool) -> bool:
+        if subject is not None:
+            self.patients[subject] = None
+        self.withheld = self.withheld or not seen
+        return seen
+
+
+@dataclass(frozen=True, slots=True)
+class SeenResults:
+    """The results that a visit shows; a :class:`plugin.service.parts.Results`. What it hides is not there."""
+
+    results: Results
+    visit: Visit
+
+    def read(self, study: StudyRef, name: str, report: str | None = None) -> bytes | None:
+        """The newest file *name* of *study* and a report (its id), by default the one that governs; None: none."""
+        shown = [each for each in self.reports(study) if not each.status.withdrawn]
+        wanted = next((each for each in shown if report in (None, each.ref.report_id)), None)
+        return None if wanted is None else self.results.read(study, name, wanted.ref.report_id)
+
+    def remembered(self, study: StudyRef, report: str, name: str) -> bytes | None:
+        """As :meth:`read`, of a withdrawn report, too."""
+        seen = any(each.ref.report_id == report for each in self.reports(study))
+        return self.results.remembered(study, report, name) if seen else None
+
+    def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
+        """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
+        kept = self.results.reports(study)
+        return tuple(each for each in kept if self.visit.admits(subject_in(self.results, study, each), each.status))
+
+    def studies(self) -> tuple[StudyRef, ...]:
+        """Every study with results to show."""
+        studies = self.results.studies()
+        return tuple(each for each in studies if any(not kept.status.withdrawn for kept in self.reports(each)))
+
+
+def subject_in(results: Results, study: StudyRef, kept: KeptReport) -> str | None:
+    """Whom the results of a report are about, "Patient/<id>"; None when they do not say."""
+    content = results.remembered(study, kept.ref.report_id, MULTIMEDIA_FILE)
+    return None if content is None else subject_of(content)
+
+
+def subject_of(multimedia: bytes) -> str | None:
+    """Whom the content of a multimedia report's file is about, "Patient/<id>"; None when it does not say."""
+    reference = json.loads(multimedia)["report"].get("subject", {}).get("reference")
+    return reference if isinstance(reference, str) else None
