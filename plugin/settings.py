@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
     max_attempts: int = Field(default=5, ge=1, description="Tries of a job before it is set aside as failed.")
     database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL database of the jobs; unset: a file in data_dir."
+        default=None, description="PostgreSQL database of jobs and reports; unset: a file in data_dir."
     )
     jobs_at_once: int = Field(default=1, ge=1, le=64, description="Jobs that one process works on at the same time.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Port of `sightline work` for /metrics.")

@@ -16,6 +16,7 @@ from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.fhir.multimedia import Organization
 from plugin.flow import Edges, PageUrl, Publication, Tools, process, verify, withdraw
+from plugin.identity import derived_id
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.intake import Intake
@@ -38,6 +39,7 @@ from plugin.watch import Watch, WatchBook
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from plugin.durable import Database
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
     from plugin.fhir.subscription import Hook
@@ -324,8 +326,28 @@ def make_mllp(settings: Settings, *, wake: Callable[[], object] = lambda: None) 
     )
 
 
+def make_database(settings: Settings) -> Database:
+    """Where jobs and reports are kept: a file of the data folder, or the PostgreSQL database that the settings name.
+
+    Raises
+    ------
+    InputError
+        If the settings name no such database.
+    """
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    return _database(url or f"sqlite:///{(settings.data_dir / 'jobs.sqlite').absolute()}")
+
+
+@cache
+def _database(url: str) -> Database:
+    """One for each address, so that all that is done there shares connections."""
+    from plugin.durable import Database
+
+    return Database(url)
+
+
 def make_queue(settings: Settings, *, metrics: Metrics | None = None, usual: Priority = Priority.NEW) -> JobQueue:
-    """The jobs: in a file of the data folder, or in the PostgreSQL database that the settings name.
+    """The jobs.
 
     Raises
     ------
@@ -334,11 +356,10 @@ def make_queue(settings: Settings, *, metrics: Metrics | None = None, usual: Pri
     TransientError
         If it does not answer.
     """
-    from plugin.durable import Database, DurableQueue
+    from plugin.durable import DurableQueue
 
-    url = settings.database_url.get_secret_value() if settings.database_url else None
     return DurableQueue(
-        Database(url or f"sqlite:///{(settings.data_dir / 'jobs.sqlite').absolute()}"),
+        make_database(settings),
         Policy(max_attempts=settings.max_attempts),
         at_once=settings.jobs_at_once,
         keep_days=settings.keep_jobs_days,
@@ -356,14 +377,24 @@ def make_page_url(settings: Settings) -> PageUrl | None:
 
 
 def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Tools) -> Intake:
-    """What makes jobs of reports and studies, with its book in the data folder."""
-    from plugin.reports.book import SqliteReportBook
+    """What makes jobs of reports and studies; its book is in the database of the jobs.
 
+    Raises
+    ------
+    InputError
+        If the book of an earlier release, in the data folder, cannot be taken over.
+    TransientError
+        If the database does not answer.
+    """
+    from plugin.durable import DatabaseReportBook
+
+    book = DatabaseReportBook(make_database(settings))
+    book.take_over(settings.data_dir / "reports.sqlite")
     return Intake(
         edges.archive,
         edges.reports,
         queue,
-        SqliteReportBook(settings.data_dir / "reports.sqlite"),
+        book,
         makers_of(tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256),
         wait=timedelta(days=settings.reports_wait_days),
         whole_orders=settings.reports_whole_order,
@@ -371,20 +402,24 @@ def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Too
 
 
 def make_report_watcher(settings: Settings, intake: Intake) -> ReportWatcher | None:
-    """What looks for new and changed reports; None: nothing does."""
+    """What looks for new and changed reports, of all services on one database one at a time; None: nothing does."""
     if settings.reports_every_s == 0:
         return None
+    from plugin.durable import presence_of
+
     place = settings.fhir_url or f"folder {settings.reports_dir}"
+    name = f"{place} {settings.report_categories}".strip()
     watch = ReportWatch(
         make_report_feed(settings),
-        f"{place} {settings.report_categories}".strip(),
+        name,
         intake,
         every_s=settings.reports_every_s,
         sweep_s=settings.reports_sweep_h * 3600,
         backlog=settings.reports_backlog,
         defect=log_defect,
     )
-    return ReportWatcher(watch)
+    lock = derived_id("looking for reports", name)
+    return ReportWatcher(watch, alone=partial(presence_of(make_database(settings)).free, lock))
 
 
 def make_steps(intake: Intake, *, edges: Edges, tools: Tools, page_url: PageUrl | None = None) -> tuple[Step, ...]:

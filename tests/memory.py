@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from books import book_at
 from queues import MemoryQueue
 
 from model.values import View
@@ -16,7 +17,6 @@ from plugin.identity import derived_uid
 from plugin.intake import Intake
 from plugin.matching import match
 from plugin.ports import StudyIdentity
-from plugin.reports.book import SqliteReportBook
 from plugin.values import (
     Accession,
     ImageDescription,
@@ -150,7 +150,7 @@ class Site:
             self.archive,  # type: ignore[arg-type] - what intake asks of an archive, and no more
             self.reports,  # type: ignore[arg-type] - likewise
             self.queue,
-            SqliteReportBook(self.folder / "reports.sqlite"),
+            book_at(self.folder / "reports.sqlite"),
             ("maker",),
             clock=self.clock or self.queue.clock,
             **self.settings,

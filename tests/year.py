@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 import numpy as np
+from books import book_at
 from evidence import CARD, make_header, part10
 from fhir_check import checker
 from pydicom import dcmread
@@ -38,7 +39,6 @@ from plugin.identity import derived_uid
 from plugin.intake import Intake
 from plugin.page.document import EvidenceDocument, read_evidence
 from plugin.ports import ImageArchive, JobState, StoredResult, report_code
-from plugin.reports.book import SqliteReportBook
 from plugin.reports.rest import FhirReportStore
 from plugin.results import ResultFolder
 from plugin.values import ReportRef, StudyRef
@@ -352,7 +352,7 @@ class Site:
         object.__setattr__(results, "trouble", self.trouble)
         self.edges = Edges(archive, FhirReportStore(self._client), results)
         tools = Tools(read, "1", Squares(), 2, "ab", self.clock)
-        book = SqliteReportBook(self.folder / "reports.sqlite")
+        book = book_at(self.folder / "reports.sqlite")
         self.intake = Intake(archive, self.edges.reports, self.queue, book, ("1",), self.clock)
         steps = make_steps(self.intake, edges=self.edges, tools=tools, page_url=_page)
         self.runner = self.queue.runner(steps)

@@ -1,6 +1,8 @@
 """Durable jobs on DBOS Transact: SQLite on one machine, PostgreSQL for several; docs/adr/0015 says why and how."""
 
+from plugin.durable.book import DatabaseReportBook
 from plugin.durable.database import Database
+from plugin.durable.presence import presence_of
 from plugin.durable.queue import DurableQueue
 
-__all__ = ["Database", "DurableQueue"]
+__all__ = ["Database", "DatabaseReportBook", "DurableQueue", "presence_of"]

@@ -1,4 +1,4 @@
-"""The database of the jobs: how it is reached and set up. The tables are those of DBOS 3.4."""
+"""The database of jobs and reports: how it is reached and set up. The jobs' tables are those of DBOS 3.4."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Database:
     url : ``postgresql://user:password@host/database``, or ``sqlite:///path``.
     engine : its connections are asked whether they live before each use, so that a restart is not felt by who asks.
     working : they are not, since runners try again.
+    noting : as *engine*; but the last writes to a file may be missing after a power failure, which is much quicker.
 
     Raises
     ------
@@ -45,6 +46,7 @@ class Database:
     url: str = field(repr=False)
     engine: sa.Engine = field(init=False, repr=False)
     working: sa.Engine = field(init=False, repr=False)
+    noting: sa.Engine = field(init=False, repr=False)
     status: sa.TableClause = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,7 @@ class Database:
         engine = _sqlite(url) if on_sqlite else _postgresql(url, asked_first=True)
         object.__setattr__(self, "engine", engine)
         object.__setattr__(self, "working", engine if on_sqlite else _postgresql(url, asked_first=False))
+        object.__setattr__(self, "noting", _sqlite(url, synchronous="NORMAL") if on_sqlite else engine)
         object.__setattr__(self, "status", _status_table(SCHEMA if self.on_postgresql else None))
 
     @property
@@ -93,19 +96,19 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
-        self.engine.dispose()
-        self.working.dispose()
+        for engine in {self.engine, self.working, self.noting}:
+            engine.dispose()
 
 
 @contextlib.contextmanager
-def usable() -> Iterator[None]:
+def usable(what: str = "The job queue") -> Iterator[None]:
     """Turn what the database cannot do now into a TransientError, without the statement and its values."""
     try:
         yield
     except (DBAPIError, sa.exc.TimeoutError, OSError) as error:
-        what = type(getattr(error, "orig", None) or error).__name__
+        kind = type(getattr(error, "orig", None) or error).__name__
         raise TransientError(
-            f"The job queue cannot be used now ({what}): does its database run, is its file locked, or the disk full?"
+            f"{what} cannot be used now ({kind}): does its database run, is its file locked, or the disk full?"
         ) from error
 
 
@@ -135,14 +138,15 @@ def _status_table(schema: str | None) -> sa.TableClause:
     )
 
 
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite(url: sa.URL, *, synchronous: str = "FULL") -> sa.Engine:
     engine = sa.create_engine(url, pool_size=20, max_overflow=0, pool_timeout=30)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         # A transaction takes the write lock when it begins, as DBOS expects it; readers do not wait for writers.
         connection.isolation_level = "IMMEDIATE"
-        for pragma in (f"busy_timeout = {LOCK_WAIT_MS}", "foreign_keys = ON", "journal_mode = WAL"):
+        usual = (f"busy_timeout = {LOCK_WAIT_MS}", "foreign_keys = ON", "journal_mode = WAL")
+        for pragma in (*usual, f"synchronous = {synchronous}"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from plugin.errors import SightlineError, TransientError
@@ -13,6 +14,8 @@ from plugin.service.problems import log_defect
 from plugin.values import StudyRef
 from plugin.watch import Watch, watch_once
 
+# Seconds until a service looks whose turn it was not.
+AGAIN_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -57,10 +60,18 @@ class Watcher:
 
 
 class ReportWatcher:
-    """One thread that calls :func:`plugin.noticing.watch_reports` until :meth:`stop`."""
+    """One thread that calls :func:`plugin.noticing.watch_reports` until :meth:`stop`.
 
-    def __init__(self, watch: ReportWatch) -> None:
+    Parameters
+    ----------
+    alone : says whether no other service is at the same, and keeps it so while the block runs.
+    """
+
+    def __init__(
+        self, watch: ReportWatch, *, alone: Callable[[], AbstractContextManager[bool]] = lambda: nullcontext(True)
+    ) -> None:
         self._watch = watch
+        self._alone = alone
         self._ending = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sightline-reports", daemon=True)
@@ -82,13 +93,17 @@ class ReportWatcher:
     def _run(self) -> None:
         while not self._ending:
             self._wake.clear()
-            self._once()
+            wait_s = self._watch.every_s if self._once() else min(self._watch.every_s, AGAIN_S)
             if not self._ending:
-                self._wake.wait(self._watch.every_s)
+                self._wake.wait(wait_s)
 
-    def _once(self) -> None:
+    def _once(self) -> bool:
+        """Look; whether it was our turn. If not, what woke us may be too new for the look that another is at."""
         try:
-            done = watch_reports(self._watch, now=datetime.now(UTC), going_on=lambda: not self._ending)
+            with self._alone() as alone:
+                if not alone:
+                    return False
+                done = watch_reports(self._watch, now=datetime.now(UTC), going_on=lambda: not self._ending)
         except SightlineError as error:
             _log.warning("the watcher of reports waits: %s", error)
         except Exception as error:  # noqa: BLE001 - one bad answer must not end the watcher; logged without data
@@ -98,3 +113,4 @@ class ReportWatcher:
                 _log.warning("%s", done.doubt)
             if done.taken or done.gone:
                 _log.info("the watcher took %d reports; %d that it knew are gone", done.taken, done.gone)
+        return True

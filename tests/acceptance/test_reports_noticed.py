@@ -13,6 +13,7 @@ from pathlib import Path
 import faults as bad
 import httpx
 import pytest
+from books import book_at
 from faults import Faults, run_faults
 from fhir_input import report
 from memory import MemoryArchive, image
@@ -23,7 +24,6 @@ from plugin.fhir.client import FhirClient
 from plugin.intake import Intake
 from plugin.noticing import ReportWatch, watch_reports
 from plugin.ports import Outcome
-from plugin.reports.book import SqliteReportBook
 from plugin.reports.feeds import FhirReportFeed
 from plugin.reports.rest import FhirReportStore
 from plugin.values import WITHDRAWN_VERSION, StudyRef
@@ -94,7 +94,7 @@ def test_reports_of_a_server_on_its_bad_days_become_one_job_each(engine: Engine,
         def round_at(now: datetime) -> None:
             """A round of a process that has just begun."""
             queue.clock.now = now
-            book = SqliteReportBook(tmp_path / "reports.sqlite")
+            book = book_at(tmp_path / "reports.sqlite")
             intake = Intake(
                 archive,  # type: ignore[arg-type] - what intake asks of an archive, and no more
                 FhirReportStore(server),
@@ -132,6 +132,6 @@ def test_reports_of_a_server_on_its_bad_days_become_one_job_each(engine: Engine,
     assert set(pairs.values()) == {1}
     assert engine.versions() <= set(pairs)
     assert {name for name, version in pairs if version == WITHDRAWN_VERSION} == set(gone)
-    withdrawn = SqliteReportBook(tmp_path / "reports.sqlite").listed(Outcome.WITHDRAWN)
+    withdrawn = book_at(tmp_path / "reports.sqlite").listed(Outcome.WITHDRAWN)
     assert {entry.report_id for entry in withdrawn} == set(gone)
     assert broken > 0

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from books import book_at
 from fhir_input import attachment
 from memory import MemoryArchive, Site, image, report
 from queues import MemoryQueue
@@ -26,7 +27,6 @@ from plugin.fhir.client import FhirClient
 from plugin.intake import Intake
 from plugin.noticing import BEFORE, ReportWatch, Round, watch_reports
 from plugin.ports import Outcome, ReportPage
-from plugin.reports.book import SqliteReportBook
 from plugin.reports.feeds import FhirReportFeed
 from plugin.reports.rest import FhirReportStore
 from plugin.service.watcher import ReportWatcher
@@ -431,7 +431,7 @@ def test_thousands_of_reports_polled_through_faults_are_each_taken_once(tmp_path
             archive,  # type: ignore[arg-type] - what intake asks of an archive, and no more
             FhirReportStore(server),
             Mortal(queue, chance, share),  # type: ignore[arg-type]
-            Mortal(SqliteReportBook(tmp_path / "reports.sqlite"), chance, share),  # type: ignore[arg-type]
+            Mortal(book_at(tmp_path / "reports.sqlite"), chance, share),  # type: ignore[arg-type]
             ("maker",),
             clock=lambda: hospital.now,
         )

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import time
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from books import book_at
+from faults import together
 
-from plugin.errors import TransientError
+from plugin.durable import Database, DatabaseReportBook
+from plugin.durable.tables import prefix
+from plugin.errors import InputError, TransientError
 from plugin.ports import Decided, Entry, Outcome, ReportBook
-from plugin.reports.book import SqliteReportBook
 from plugin.values import ReportRef, StudyRef
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+EARLIER = """
+CREATE TABLE reports (
+    report_id TEXT PRIMARY KEY, version TEXT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL, since TEXT NOT NULL,
+    updated TEXT NOT NULL, due TEXT, tries INTEGER NOT NULL, revision INTEGER NOT NULL, withdrawals INTEGER NOT NULL,
+    joined TEXT NOT NULL, candidates TEXT NOT NULL, jobs TEXT NOT NULL, keys TEXT NOT NULL, decision TEXT,
+    sweep INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE keys (key TEXT NOT NULL, report_id TEXT NOT NULL, PRIMARY KEY (key, report_id)) WITHOUT ROWID;
+CREATE TABLE feeds (feed TEXT PRIMARY KEY, cursor TEXT, swept TEXT);
+"""
 ENTRY = Entry(
     "r",
     "1",
@@ -34,9 +51,19 @@ ENTRY = Entry(
 )
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path}/data/jobs.sqlite")
+    else:
+        database = Database(request.getfixturevalue("postgresql").database())
+    yield database
+    database.close()
+
+
 @pytest.fixture
-def book(tmp_path: Path) -> ReportBook:
-    return SqliteReportBook(tmp_path / "data" / "reports.sqlite")
+def book(database: Database) -> ReportBook:
+    return DatabaseReportBook(database)
 
 
 def test_an_entry_is_read_as_it_was_written(book: ReportBook) -> None:
@@ -141,10 +168,105 @@ def test_a_book_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(TransientError, match="book of reports"):
-        SqliteReportBook(tmp_path / "file" / "reports.sqlite")
+        DatabaseReportBook(Database(f"sqlite:///{tmp_path}/file/jobs.sqlite"))
 
 
-def test_a_hundred_thousand_reports_take_no_memory_and_are_found_at_once(book: ReportBook, tmp_path: Path) -> None:
+def test_what_one_process_writes_another_reads(database: Database, book: ReportBook) -> None:
+    other = Database(database.url)
+
+    book.settle(ENTRY, after=None)
+
+    assert DatabaseReportBook(other).entry("r") == ENTRY
+    other.close()
+
+
+def test_of_many_who_decide_about_one_report_at_the_same_moment_one_is_heard(book: ReportBook) -> None:
+    book.settle(ENTRY, after=None)
+
+    heard = together(8, lambda number: book.settle(replace(ENTRY, reason=f"word {number}"), after=0))
+
+    assert sorted(heard) == [False] * 7 + [True]
+    assert book.entry("r") == replace(ENTRY, reason=f"word {heard.index(True)}", revision=1)
+
+
+def test_processes_that_start_together_make_one_book(database: Database) -> None:
+    books = together(4, lambda _: DatabaseReportBook(database))
+
+    books[0].settle(ENTRY, after=None)
+
+    assert [book.entry("r") for book in books] == [ENTRY] * 4
+
+
+def test_a_book_of_a_later_release_is_left_alone(database: Database, book: ReportBook) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {prefix(database)}sightline_tables SET version = 99")
+
+    with pytest.raises(InputError, match="later release"):
+        DatabaseReportBook(database)
+
+
+def earlier_book(path: Path) -> None:
+    """As the release before kept it: an entry that a person decided, what brings it up, and a cursor."""
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("PRAGMA journal_mode = WAL")
+        file.executescript(EARLIER)
+        file.execute(
+            "INSERT INTO reports VALUES ('r', '1', 'review', 'two studies', :now, :now, :due, 2, 0, 1, '1.2', "
+            "'1.3 1.4', 'a b', '1.2 hash', :decision, 7)",
+            {
+                "now": NOW.isoformat(timespec="microseconds"),
+                "due": (NOW + timedelta(minutes=5)).isoformat(timespec="microseconds"),
+                "decision": json.dumps(
+                    {
+                        "studies": ["1.3"],
+                        "among": ["1.3", "1.4"],
+                        "who": "Dr. A",
+                        "reason": "why",
+                        "made": NOW.isoformat(timespec="microseconds"),
+                    }
+                ),
+            },
+        )
+        file.executemany("INSERT INTO keys VALUES (?, 'r')", [("1.2",), ("hash",)])
+        file.execute("INSERT INTO feeds VALUES ('feed', 'cursor', NULL)")
+
+
+def test_the_book_of_an_earlier_release_is_taken_over_once(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "reports.sqlite"
+    earlier_book(path)
+    book = DatabaseReportBook(database)
+
+    assert (book.take_over(path), book.take_over(path)) == (1, 0)
+
+    assert book.entry("r") == ENTRY
+    assert book.about(("hash",)) == ("r",)
+    assert (book.cursor("feed"), book.swept("feed")) == ("cursor", None)
+    assert book.unseen(7) == ()
+    assert sorted(each.name for each in tmp_path.glob("reports*")) == ["reports.sqlite.taken-over"]
+
+
+def test_what_was_decided_since_stands_against_an_earlier_book(database: Database, tmp_path: Path) -> None:
+    earlier_book(tmp_path / "reports.sqlite")
+    book = DatabaseReportBook(database)
+    book.settle(replace(ENTRY, reason="since"), after=None)
+
+    book.take_over(tmp_path / "reports.sqlite")
+
+    assert book.entry("r") == replace(ENTRY, reason="since")
+
+
+def test_what_is_no_earlier_book_is_left_where_it_is(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "reports.sqlite"
+    path.write_text("no database")
+
+    with pytest.raises(InputError, match="damaged"):
+        DatabaseReportBook(database).take_over(path)
+
+    assert path.exists()
+
+
+def test_a_hundred_thousand_reports_take_no_memory_and_are_found_at_once(tmp_path: Path) -> None:
+    book = book_at(tmp_path / "data" / "jobs.sqlite")
     for begin in range(0, 100_000, 5000):
         if begin == 90_000:
             tracemalloc.start()
