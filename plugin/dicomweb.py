@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import requests
 from dicomweb_client import DICOMwebClient
 
+from plugin.dicom.header import refuse_heavy
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import InputError, TransientError
 
@@ -29,6 +30,8 @@ _PLAIN: Final = {
     "application/xml": "application/dicom+xml",
     "text/xml": "application/dicom+xml",
 }
+#: Metadata or a page of a search in JSON; it becomes objects of ten times its size.
+MAX_JSON_BYTES: Final = 64 * 1024**2
 _BOUNDARY: Final = "sightline-0d7b3a54-8d0e-4b0c-a5c5-0f2f1a1d9f3e"
 # A block of header fields (RFC 2046 5.1.1: it may be empty) up to its empty line.
 _HEADERS: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)*\r?\n")
@@ -71,7 +74,7 @@ def plain_answer(response: requests.Response, **_: Any) -> requests.Response:
     TransientError
         If the answer is a page for people: a proxy or a portal stands in place of the archive.
     InputError
-        If it is a redirect, which is not followed.
+        If it is a redirect, which is not followed, or would fill the memory when it is parsed.
     """
     if response.is_redirect:
         response.close()
@@ -80,6 +83,8 @@ def plain_answer(response: requests.Response, **_: Any) -> requests.Response:
         return response
     media_type, parameters = media_type_of(response.headers.get("Content-Type", ""))
     if media_type in _PLAIN:
+        if len(response.content) > MAX_JSON_BYTES:
+            raise InputError(f"The metadata that the archive answers are larger than {MAX_JSON_BYTES // 2**20} MiB.")
         return _with(response, _PLAIN[media_type], response.content)
     if media_type == "multipart/related" or _looks_multipart(media_type, response.content):
         boundary = parameters.get("boundary", "") or _first_boundary(response.content)
@@ -142,6 +147,8 @@ def _first_boundary(content: bytes) -> str:
 
 
 def _multipart(response: requests.Response, parts: tuple[bytes, ...]) -> requests.Response:
+    for part in parts:
+        refuse_heavy(part)  # dicomweb-client reads and inflates without a limit
     body = b"".join(b"--%b\r\nContent-Type: %b\r\n\r\n%b\r\n" % (_BOUNDARY.encode(), DICOM.encode(), p) for p in parts)
     closed = body + b"--%b--" % _BOUNDARY.encode()
     return _with(response, f'multipart/related; type="{DICOM}"; boundary={_BOUNDARY}', closed)

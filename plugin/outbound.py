@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-#: A larger answer is not read, however small it was before it was inflated: no radiograph or metadata is.
-MAX_ANSWER_BYTES: Final = 1024**3
+#: A larger answer is not read, however small it was before it was inflated: the largest radiograph is smaller.
+MAX_ANSWER_BYTES: Final = 256 * 1024**2
 #: A whole answer may take so many times as long as the wait for a part of it.
 WHOLE: Final = 20
 _PART_BYTES: Final = 1 << 18

@@ -13,7 +13,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from typing import Final
@@ -36,6 +36,7 @@ from pydicom.uid import (
 )
 
 from model.values import View
+from plugin.dicom.weight import Metered, check_weight
 from plugin.errors import InputError
 from plugin.values import Accession, ImageDescription, ImageRef, PatientRef, StudyDescription, StudyRef
 
@@ -153,7 +154,8 @@ def read_part10(content: bytes, *, header_only: bool = False) -> Dataset:
     Raises
     ------
     InputError
-        If *content* is empty, is not DICOM, or is a directory (DICOMDIR) instead of an image.
+        If *content* is empty, is not DICOM, is a directory (DICOMDIR) instead of an image, or has a header that would
+        fill the memory.
     """
     if not content:
         raise InputError("The file is empty; expected a DICOM file.")
@@ -163,9 +165,7 @@ def read_part10(content: bytes, *, header_only: bool = False) -> Dataset:
         raise InputError("The file is not DICOM: neither a DICM prefix nor DICOM elements at its start (PS3.10 7.1).")
     with tolerant():
         try:
-            if preamble:
-                _refuse_inflation(content)
-            dataset = dcmread(BytesIO(content), stop_before_pixels=header_only, force=not preamble)
+            dataset = _weighed(content, header_only=header_only)
             dataset.decode()
             dataset.file_meta = _file_meta(dataset)
         except (*UNREADABLE, MemoryError) as error:
@@ -175,15 +175,37 @@ def read_part10(content: bytes, *, header_only: bool = False) -> Dataset:
     return dataset
 
 
+def refuse_heavy(content: bytes) -> None:
+    """Refuse a DICOM file that would fill the memory of a reader without limits; what is none is that reader's to say.
+
+    Raises
+    ------
+    InputError
+        If it inflates to too much, or its header has too much in it.
+    """
+    with tolerant(), suppress(*UNREADABLE, MemoryError):
+        _weighed(content)
+
+
+def _weighed(content: bytes, *, header_only: bool = False) -> Dataset:
+    preamble = content[128:132] == b"DICM"
+    if preamble:
+        _refuse_inflation(content)
+    dataset = dcmread(Metered(content), stop_before_pixels=header_only, force=not preamble)
+    check_weight(dataset)
+    return dataset
+
+
 def _refuse_inflation(content: bytes) -> None:
     stream = BytesIO(content)
     stream.seek(132)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    if len(inflate.decompress(stream.read(), MAX_INFLATED_BYTES + 1)) > MAX_INFLATED_BYTES:
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), MAX_INFLATED_BYTES + 1)
+    if len(inflated) > MAX_INFLATED_BYTES:
         raise InputError(f"The deflated data set grows beyond {MAX_INFLATED_BYTES // 2**20} MiB; refused.")
+    read_dataset(Metered(inflated), False, True)  # pydicom reads what it inflates itself, past our counting
 
 
 def text(dataset: Dataset, keyword: str) -> str:
