@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evidence import make_evidence, make_header, make_radiograph
+from evidence import decided_evidence, make_evidence, make_header, make_radiograph
 
 from plugin.fhir.capability import Release
 from plugin.fhir.life import withdrawal
@@ -94,6 +94,7 @@ def evidences() -> dict[str, Evidence]:
         "known-by-id": replace(whole, report=report, phrases=whole.phrases[1:2]),
         "none-found": replace(whole, phrases=tuple(phrase for phrase in whole.phrases if not phrase.lit)),
         "no-phrase": replace(whole, phrases=()),
+        "decided": decided_evidence(),
     }
 
 

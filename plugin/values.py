@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
@@ -14,6 +14,7 @@ from model.geometry import UPRIGHT, Letterbox, Orientation
 from model.values import Heatmap, ModelCard, Region, State, View
 from nlp.phrases import Phrase
 from plugin import __version__
+from plugin.identity import derived_id
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
@@ -274,6 +275,79 @@ class Radiograph:
         return Letterbox(rows, columns, self.orientation)
 
 
+class Verdict(StrEnum):
+    """What a radiologist says of the regions of a phrase on an image."""
+
+    ACCEPTED = "accepted"  # they are right
+    REJECTED = "rejected"  # nothing is to be marked
+    REDRAWN = "redrawn"  # they are where the person drew them
+    TAKEN_BACK = "taken-back"  # the person's earlier word counts no more
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who decided.
+
+    Parameters
+    ----------
+    name : as people read it.
+    identifier : of the account, as whoever signed the person in states it ("Practitioner/12"); "" when nobody did.
+    """
+
+    name: str
+    identifier: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("a person has a name")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionDecision:
+    """A radiologist's word about the regions of one phrase on one image.
+
+    Parameters
+    ----------
+    number : 1, 2, ... of this phrase on this image; the last one counts.
+    regions : what was accepted, drawn, or rejected, in source coordinates of the image.
+    state : of what was decided about.
+    reason : as the person gave it, or "".
+    made : UTC.
+    seen : the tag of what the person saw; see :func:`plugin.decisions.tag_of`.
+    model, weights_sha256 : name with version, and weights, of the model whose regions were decided about.
+    """
+
+    tracking_uid: str
+    sop_instance_uid: str
+    number: int
+    verdict: Verdict
+    regions: tuple[Region, ...]
+    state: State
+    reason: str
+    who: Person
+    made: datetime
+    seen: str = ""
+    model: str = ""
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _check_uid("tracking_uid", self.tracking_uid)
+        _check_uid("sop_instance_uid", self.sop_instance_uid)
+        if self.verdict in (Verdict.ACCEPTED, Verdict.REDRAWN) and not self.regions:
+            raise ValueError("what was accepted or drawn has a region")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The phrase and the image."""
+        return self.tracking_uid, self.sop_instance_uid
+
+    @property
+    def key(self) -> str:
+        """Tells decisions apart, also those of a book that was lost and begun again."""
+        told = (*self.place, str(self.number), self.verdict, self.made.isoformat(), self.who.name, self.reason)
+        return derived_id("decision", *told, repr(tuple(region.outline for region in self.regions)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
     """Where one phrase was found on one image.
@@ -281,8 +355,9 @@ class Placement:
     Parameters
     ----------
     regions : in source coordinates of *image*; empty unless *state* is found or region-only.
-    probability : that the image shows the finding, in [0, 1].
+    probability : that the image shows the finding, in [0, 1]: the model's, whatever a person decided.
     heatmap : for whoever wants the graded map; not part of what is written by default.
+    decision : of a radiologist, when it counts: *regions* and *state* are what it says then.
     """
 
     image: ImageRef
@@ -291,6 +366,7 @@ class Placement:
     regions: tuple[Region, ...] = ()
     heatmap: Heatmap | None = None
     reason: str | None = None
+    decision: RegionDecision | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -318,6 +394,20 @@ class GroundedPhrase:
     def lit(self) -> bool:
         """Whether any image shows a region for it."""
         return any(placement.regions for placement in self.placements)
+
+    @property
+    def decisions(self) -> tuple[RegionDecision, ...]:
+        """The radiologists' decisions that count for it, in the order of its placements."""
+        return tuple(placement.decision for placement in self.placements if placement.decision)
+
+    def decisions_on(self, image: ImageRef) -> tuple[RegionDecision, ...]:
+        """Those about one image: none, or one."""
+        return tuple(each for each in self.decisions if each.sop_instance_uid == image.sop_instance_uid)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a radiologist decided, and left no region undecided."""
+        return bool(self.decisions) and all(each.decision or not each.regions for each in self.placements)
 
 
 def makers_of(model: ModelCard, *, reader_version: str, settings_sha256: str) -> tuple[str, ...]:
@@ -393,4 +483,19 @@ class Evidence:
             *(image.ref.sop_instance_uid for image in self.images),
             *(other.image.sop_instance_uid for other in self.references),
             *((str(self.again),) if self.again else ()),
+            *(decision.key for decision in self.decisions),
+        )
+
+    @property
+    def decisions(self) -> tuple[RegionDecision, ...]:
+        """Every decision of a radiologist that counts."""
+        return tuple(decision for phrase in self.phrases for decision in phrase.decisions)
+
+    @property
+    def written(self) -> datetime:
+        """When it came to say what it says: its sources' time, or that of the last decision if that is later."""
+        created = self.provenance.created
+        return max(
+            (created, *(decision.made for decision in self.decisions)),
+            key=lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC),
         )

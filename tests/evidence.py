@@ -7,7 +7,7 @@ denied, unreported, non-ASCII, longer than a DICOM label, and overlapping anothe
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +19,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorage
 from model.geometry import UPRIGHT, Orientation
 from model.values import ModelCard, Region, State, View
 from nlp.phrases import Assertion, Change, Code, Concept, Laterality, Phrase, Section, Severity
+from plugin.decisions import decided
 from plugin.identity import derived_uid
 from plugin.results import KeptReport, kept_report
 from plugin.values import (
@@ -27,17 +28,21 @@ from plugin.values import (
     ImageDescription,
     ImageRef,
     PatientRef,
+    Person,
     Placement,
     Provenance,
     Radiograph,
+    RegionDecision,
     Report,
     ReportRef,
     ReportStatus,
     StudyRef,
+    Verdict,
 )
 
 STUDY = StudyRef(derived_uid("test", "study"))
 CREATED = datetime(2026, 3, 1, 12, 30, 15)  # noqa: DTZ001 - DICOM times carry no zone unless the source states one
+DECIDED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 CARD = ModelCard(name="sightline-test", version="1.0", weights_sha256="ab" * 32, threshold=0.4)
 LONG = "patchy ill-defined airspace opacities scattered throughout the right lower lung zone"
 NON_ASCII = "petit épanchement pleural gauche – étude №2 左胸水"
@@ -322,6 +327,40 @@ def _placement(image: Radiograph, regions: tuple[Region, ...], state: State, pro
     )
     reason = None if state is State.FOUND else "Below the threshold."
     return Placement(image.ref, state, probability, regions=scaled, reason=reason)
+
+
+def decision(
+    grounded: GroundedPhrase, verdict: Verdict, *, at: int = 0, number: int = 1, reason: str = "not there"
+) -> RegionDecision:
+    """Dr. Ada's word about *grounded* on its image *at*: what is redrawn, becomes a triangle."""
+    placement = grounded.placements[at]
+    triangle = Region(((10.0, 10.0), (40.0, 10.0), (25.0, 40.0)), 1.0)
+    return RegionDecision(
+        tracking_uid=grounded.tracking_uid,
+        sop_instance_uid=placement.image.sop_instance_uid,
+        number=number,
+        verdict=verdict,
+        regions=(triangle,) if verdict is Verdict.REDRAWN else placement.regions,
+        state=State.FOUND if verdict is Verdict.REDRAWN else placement.state,
+        reason="" if verdict is Verdict.ACCEPTED else reason,
+        who=Person("Dr. Ada Beispiel", "Practitioner/ada"),
+        made=DECIDED + timedelta(minutes=number),
+        model="sightline-test 1.0",
+        weights_sha256=CARD.weights_sha256,
+    )
+
+
+def decided_evidence(*images: Radiograph) -> Evidence:
+    """:func:`make_evidence` after a radiologist saw every region: two rejected, one drawn, the others accepted."""
+    evidence = make_evidence(*images)
+    lit = [grounded for grounded in evidence.phrases if grounded.lit]
+    verdicts = (Verdict.ACCEPTED, Verdict.REDRAWN, Verdict.REJECTED, Verdict.REJECTED, Verdict.ACCEPTED)
+    said = [
+        decision(grounded, verdict, at=at)
+        for grounded, verdict in zip(lit, verdicts, strict=True)
+        for at in range(len(grounded.placements))
+    ]
+    return decided(evidence, said)
 
 
 def kept_of(evidence: Evidence) -> KeptReport:

@@ -19,6 +19,7 @@ CODE_SYSTEM = {
         {"code": "phrase-start", "display": "First character of the phrase in the report text, counted from 0"},
         {"code": "phrase-end", "display": "First character after the phrase in the report text, counted from 0"},
         {"code": "multimedia-report", "display": "Report whose phrases are linked to their image regions"},
+        {"code": "decided", "display": "Decided by a radiologist through Sightline"},
     ],
 }
 
@@ -39,6 +40,8 @@ VALUE_SETS = (
         composition_status=("preliminary", "final", "amended", "entered-in-error"),
     ),
     value_set("SelectionStatus", "Status of a region", selection_status=("available", "entered-in-error")),
+    value_set("ProvenanceRole", "Who made results, or decided about them", participant=("author", "verifier")),
+    value_set("ProvenanceActivity", "Taken back, or decided about", operation=("NULLIFY", "UPDATE")),
     value_set("WritingMethod", "How a result is written", verb=("PUT", "POST")),
     value_set("EntryContent", "What an entry holds", mime=("text/html", "application/dicom")),
     value_set(

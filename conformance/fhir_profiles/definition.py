@@ -121,6 +121,8 @@ def value_set(name: str, title: str, **codes: tuple[str, ...]) -> Json:
         "absent": TERMINOLOGY + "data-absent-reason",
         "sightline": OWN,
         "mime": "urn:ietf:bcp:13",
+        "participant": TERMINOLOGY + "provenance-participant-type",
+        "operation": TERMINOLOGY + "v3-DataOperation",
         "verb": "http://hl7.org/fhir/http-verb",
         "selection_status": "http://hl7.org/fhir/imagingselection-status",
         "report_status": "http://hl7.org/fhir/diagnostic-report-status",

@@ -278,20 +278,21 @@ DOCUMENT = profile(
     ),
 )
 
+BY_A_PERSON = "activity.coding.where(code = 'UPDATE').exists()"
 PROVENANCE = profile(
     "SightlineProvenance",
     "Provenance",
-    "Who made the results of a report version and a study, and from what; or who took them back.",
+    "Who made the results of a report version and a study, and from what; who took them back; or which person decided.",
     at("contained", max="0"),
     at("extension", max="0"),
     at(
         "activity",
-        "Only where results are taken back.",
-        patternCodeableConcept=coded(TERMINOLOGY + "v3-DataOperation", "NULLIFY"),
+        "Only where results are taken back (NULLIFY), or a radiologist decided about a phrase (UPDATE).",
+        binding=required("ProvenanceActivity"),
     ),
     at("agent", min=1, max="1"),
-    at("agent.type", min=1, patternCodeableConcept=coded(TERMINOLOGY + "provenance-participant-type", "author")),
-    at("agent.who", type=only("Device")),
+    at("agent.type", min=1, binding=required("ProvenanceRole")),
+    at("agent.who", type=only("Device", "Practitioner")),
     at("entity", min=1),
     at("entity.role", fixedCode="source"),
     title="How results came about",
@@ -299,8 +300,8 @@ PROVENANCE = profile(
         rule(
             "sl-40",
             "Sources are one report version and, of results, the hash of the text that was read",
-            f"{naming(WHAT, 'DiagnosticReport')}.count() = 1 and (activity.exists()"
-            " or entity.what.identifier.where(value.startsWith('ni:///sha-256;')).count() = 1)",
+            f"{BY_A_PERSON} or ({naming(WHAT, 'DiagnosticReport')}.count() = 1 and (activity.exists()"
+            " or entity.what.identifier.where(value.startsWith('ni:///sha-256;')).count() = 1))",
         ),
         rule(
             "sl-41",
@@ -312,6 +313,12 @@ PROVENANCE = profile(
             "sl-42",
             "The hash is a SHA-256 by RFC 6920",
             f"{WHAT}.identifier.where(value.startsWith('ni:')).all(value.matches('{HASH_URI}'))",
+        ),
+        rule(
+            "sl-43",
+            "People decide, about a phrase on an image; everything else is done by the model",
+            f"{BY_A_PERSON} = {naming('agent.who', 'Practitioner')}.exists() and ({BY_A_PERSON} implies"
+            f" ({naming('target', 'Observation')}.exists() and {WHAT}.identifier.count() = 1))",
         ),
     ),
 )
@@ -358,7 +365,7 @@ TRANSACTION = profile(
     *entry("device", "Device", "SightlineDevice", low=1, high="1"),
     *entry("phrase", "Observation", "SightlinePhraseObservation"),
     *entry("document", "DocumentReference", "SightlineDocumentReference", high="1"),
-    *entry("provenance", "Provenance", "SightlineProvenance", low=1, high="1"),
+    *entry("provenance", "Provenance", "SightlineProvenance", low=1),
     *entry("event", "AuditEvent", "SightlineAuditEvent", low=1, high="1"),
     title="One transaction",
     rules=(
@@ -366,6 +373,11 @@ TRANSACTION = profile(
             "sl-70",
             "What is not put to its id is created only if it is not there (for servers that give ids themselves)",
             "entry.request.where(method = 'POST').all(ifNoneExist.exists())",
+        ),
+        rule(
+            "sl-71",
+            "One provenance is the model's",
+            f"entry.resource.where($this is Provenance and ({BY_A_PERSON}).not()).count() = 1",
         ),
     ),
 )

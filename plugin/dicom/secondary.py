@@ -144,7 +144,7 @@ def _secondary(
 
 def _finished(instance: SCImage, evidence: Evidence, image: Radiograph, *, file_name: str) -> WrittenInstance:
     """*instance* with its source, its derivation, and the times of the evidence."""
-    created, model = evidence.provenance.created, evidence.provenance.model
+    created, model = evidence.written, evidence.provenance.model
     source = source_dataset(image)
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (

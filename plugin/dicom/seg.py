@@ -21,7 +21,7 @@ from plugin.dicom.instance import WrittenInstance, equipment, finished, source_d
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
 from plugin.ports import report_code
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Provenance, Radiograph
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Provenance, Radiograph, Verdict
 
 SERIES_NUMBER = 9001
 # PS3.5 6.2 counts characters of LO and ST; dciodvfy and other readers count bytes, so that is what we keep to.
@@ -124,7 +124,8 @@ def _segmentation(
         pixel_array=np.stack([mask for _, mask in lit], axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _description(phrase, at, provenance=evidence.provenance) for at, (phrase, _) in enumerate(lit, start=1)
+            _description(phrase, at, image=radiograph.ref, provenance=evidence.provenance)
+            for at, (phrase, _) in enumerate(lit, start=1)
         ],
         # An own series for each image: one series has one Frame of Reference (PS3.3 C.7.4.1).
         series_instance_uid=derived_uid("segmentation-series", *key),
@@ -144,20 +145,21 @@ def _segmentation(
     _add_related(instance, follows)
     _check(instance, radiograph, lit=lit)
     name = "seg.dcm" if len(evidence.images) == 1 else f"seg-{number}.dcm"
-    written = finished(instance, source=source, created=evidence.provenance.created, file_name=name)
+    written = finished(instance, source=source, created=evidence.written, file_name=name)
     return replace(written, segments=tuple(phrase.tracking_uid for phrase, _ in lit))
 
 
-def _description(phrase: GroundedPhrase, number: int, *, provenance: Provenance) -> SegmentDescription:
+def _description(phrase: GroundedPhrase, number: int, *, image: ImageRef, provenance: Provenance) -> SegmentDescription:
     said = phrase.phrase
+    drawn = any(each.verdict is Verdict.REDRAWN for each in phrase.decisions_on(image))
     region = codes.site(said)
     segment = SegmentDescription(
         segment_number=number,
         segment_label=label(said.text),
         segmented_property_category=codes.property_category(said.finding),
         segmented_property_type=codes.property_type(said.finding),
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=_algorithm(provenance),
+        algorithm_type=SegmentAlgorithmTypeValues.MANUAL if drawn else SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=None if drawn else _algorithm(provenance),
         tracking_uid=phrase.tracking_uid,
         tracking_id=phrase.tracking_id,
         anatomic_regions=None if region is None else [region],

@@ -1,13 +1,16 @@
 """The whole evidence as a Comprehensive SR, TID 1500 "Measurement Report" (PS3.16): every phrase, lit or not.
 
 Per phrase, all under one tracking UID: a TID 1410 group for each region with its rectangle, a TID 1410 group for each
-segmentation frame, and a TID 1501 group with the certainty and what became of the phrase. The numbers stand apart
-from the rectangles because OHIF drops a rectangle whose group has one.
+segmentation frame, and a TID 1501 group with the certainty, what became of the phrase, and what radiologists decided
+about it, who are observers (TID 1003) then. The numbers stand apart from the rectangles because OHIF drops a rectangle
+whose group has one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -20,6 +23,7 @@ from pydicom.sr.coding import Code
 from model.values import Region, State
 from nlp.phrases import Assertion
 from plugin.dicom import codes
+from plugin.dicom.header import text
 from plugin.dicom.instance import (
     WrittenInstance,
     equipment,
@@ -30,7 +34,7 @@ from plugin.dicom.instance import (
     without_name,
 )
 from plugin.identity import derived_uid
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance, RegionDecision, Verdict
 
 SERIES_NUMBER = 9101
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
@@ -44,6 +48,13 @@ STATES = {
     State.NOT_FOUND: "Not found in the image.",
     State.NOT_GROUNDABLE: "Not looked for in the image.",
 }
+
+DECIDED = {
+    Verdict.ACCEPTED: "Region accepted",
+    Verdict.REJECTED: "Region rejected",
+    Verdict.REDRAWN: "Region drawn",
+}
+NOT_STATED = "not stated"
 
 
 class Frame(NamedTuple):
@@ -99,7 +110,36 @@ def report(
         series_description="Sightline: phrases of the report and their regions",
         **equipment(evidence.provenance.model, software_version=evidence.provenance.software_version),
     )
-    return finished(instance, source=sources[0], created=evidence.provenance.created, file_name="sr.dcm")
+    _verify(instance, evidence, organization=text(sources[0], "InstitutionName"))
+    return finished(instance, source=sources[0], created=evidence.written, file_name="sr.dcm")
+
+
+def _verify(instance: hd.ComprehensiveSR, evidence: Evidence, *, organization: str) -> None:
+    """SR Document General (PS3.3 C.17.2): verified when people decided about every region, by each of them."""
+    if not evidence.decisions or not all(phrase.decided for phrase in evidence.phrases if phrase.lit):
+        return
+    instance.VerificationFlag = "VERIFIED"
+    instance.VerifyingObserverSequence = [
+        _verifier(name, last, organization=organization) for name, last in _people(evidence).items()
+    ]
+
+
+def _verifier(name: str, last: datetime, *, organization: str) -> Dataset:
+    item = Dataset()
+    item.VerifyingObserverName = name
+    item.VerifyingOrganization = organization or NOT_STATED
+    item.VerificationDateTime = last.strftime("%Y%m%d%H%M%S+0000")
+    item.VerifyingObserverIdentificationCodeSequence = []
+    return item
+
+
+def _people(evidence: Evidence) -> dict[str, datetime]:
+    """Who decided, as a person name (PS3.5 6.2.1), and when last."""
+    last: dict[str, datetime] = {}
+    for decision in sorted(evidence.decisions, key=lambda each: each.made):
+        name = " ".join(re.sub(r"[\\^=]", " ", decision.who.name).split())
+        last[f"{name[:63]}^"] = decision.made.astimezone(UTC)  # a caret: one component, and meant
+    return last
 
 
 # What the report is about
@@ -119,6 +159,7 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
         [
             *hd.LanguageOfContentItemAndDescendants(_language(evidence.language)),
             *hd.ObservationContext(observer_device_context=_device(evidence.provenance)),
+            *(item for name in _people(evidence) for item in _person(name)),
             hd.CodeContentItem(
                 name=dicom.DCM.ProcedureReported,
                 value=IMAGING_PROCEDURE,
@@ -135,6 +176,14 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
 
 def _device(provenance: Provenance) -> hd.ObserverContext:
     return observer(provenance.model, software_version=provenance.software_version)
+
+
+def _person(name: str) -> hd.ObserverContext:
+    """TID 1003: somebody who decided about regions."""
+    return hd.ObserverContext(
+        observer_type=dicom.DCM.Person,
+        observer_identifying_attributes=hd.PersonObserverIdentifyingAttributes(name=name),
+    )
 
 
 def _identify(evidence: Evidence) -> str:
@@ -227,6 +276,7 @@ def _statement(phrase: GroundedPhrase) -> hd.ContentSequence:
     conclusions = [_conclusion(placement.state, placement.reason) for placement in phrase.placements]
     if not conclusions:
         conclusions = [_conclusion(State.NOT_GROUNDABLE, phrase.phrase.not_groundable_reason)]
+    conclusions += [_decision(decision) for decision in phrase.decisions]
     items = group[0].ContentSequence
     items.append(_text(dicom.DCM.Comment, phrase.phrase.text))
     items.extend(_text(dicom.DCM.Conclusion, conclusion) for conclusion in conclusions)
@@ -281,6 +331,11 @@ def _certainty(placement: Placement) -> hd.Measurement:
         unit=PERCENT,
         referenced_images=[hd.SourceImageForMeasurement(image.sop_class_uid, image.sop_instance_uid)],
     )
+
+
+def _decision(decision: RegionDecision) -> str:
+    said = f"{DECIDED[decision.verdict]} by {decision.who.name} on {decision.made:%Y-%m-%d}"
+    return f"{said}: {decision.reason}" if decision.reason else f"{said}."
 
 
 def _conclusion(state: State, reason: str | None) -> str:

@@ -52,6 +52,7 @@ def absent(code: str, reason: str | None) -> Concept:
     return concept | {"text": reason} if reason else concept
 
 
+REVISE = coded("OPERATION", "UPDATE", "revise")
 IMAGING = coded("CATEGORY", "imaging", "Imaging")
 RADIOLOGY = coded("LN", "LP29684-5", "Radiology")
 FINDING = coded("DCM", "121071", "Finding")
@@ -61,6 +62,8 @@ REFERENCED_SEGMENT = coded("DCM", "121191", "Referenced Segment")
 FINDING_ABSENT = coding("SCT", "373572006", "Clinical finding absent")
 PHRASE_START = coded("SIGHTLINE", "phrase-start", "First character of the phrase in the report text, counted from 0")
 PHRASE_END = coded("SIGHTLINE", "phrase-end", "First character after the phrase in the report text, counted from 0")
+DECIDED_HERE = coding("SIGHTLINE", "decided", "Decided by a radiologist through Sightline")
+"""The tag (``meta.tag``) of an Observation whose status comes from such a decision."""
 INTERPRETATION = {
     Assertion.AFFIRMED: coded("INTERPRETATION", "POS", "Positive"),
     Assertion.PROBABLE: coded("INTERPRETATION", "IND", "Indeterminate"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from plugin.fhir.audit import DEPRECATE, audit_event
 from plugin.fhir.capability import Release
-from plugin.fhir.codes import IMAGE_REGION, coded
+from plugin.fhir.codes import DECIDED_HERE, IMAGE_REGION, coded
 from plugin.fhir.parts import URI, Fhir, device_id, logical, name_of, narrative, present
 from plugin.fhir.r5 import as_r5
 from plugin.fhir.resource import is_fhir_id, local_name
@@ -147,9 +147,17 @@ def _with_decision(resource: Fhir, before: Mapping[str, Fhir]) -> Fhir:
     earlier = before.get(name_of(resource), {})
     if resource["resourceType"] != "Observation" or earlier.get("status") not in DECIDED:
         return resource
+    if resource["status"] in DECIDED or _is_decided_here(earlier):  # our own book of decisions knows better
+        return resource
     if _claim(earlier) != _claim(resource):
         return resource
     return resource | {name: earlier[name] for name in _DECISION if name in earlier}
+
+
+def _is_decided_here(observation: Fhir) -> bool:
+    tags = observation.get("meta", {}).get("tag", ())
+    told = (DECIDED_HERE["system"], DECIDED_HERE["code"])
+    return any((tag.get("system"), tag.get("code")) == told for tag in tags)
 
 
 def _claim(observation: Fhir) -> tuple[Any, ...]:

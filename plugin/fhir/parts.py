@@ -89,7 +89,7 @@ def uid_identifier(uid: str) -> Fhir:
 
 def instant_of(evidence: Evidence) -> str:
     """A FHIR instant has a zone; a source's time without one (DICOM) is taken as UTC."""
-    created = evidence.provenance.created
+    created = evidence.written
     return (created if created.tzinfo else created.replace(tzinfo=UTC)).isoformat()
 
 

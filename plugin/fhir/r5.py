@@ -33,6 +33,12 @@ def _observation(observation: Fhir) -> Fhir:
     return observation | {"component": components}
 
 
+def _provenance(provenance: Fhir) -> Fhir:
+    """Why something was done became its authorization."""
+    told = _without(provenance, "reason")
+    return told | {"authorization": [{"concept": each} for each in provenance.get("reason", ())] or None}
+
+
 def _document(document: Fhir) -> Fhir:
     """context.related became event; a format is one kind of profile; sizes are integer64, which JSON has as text."""
     events = [{"reference": related} for related in document["context"]["related"]]
@@ -81,5 +87,6 @@ _CHANGES: dict[str, Callable[[Fhir], Fhir]] = {
     "DiagnosticReport": _diagnostic_report,
     "Observation": _observation,
     "DocumentReference": _document,
+    "Provenance": _provenance,
     "AuditEvent": _audit_event,
 }

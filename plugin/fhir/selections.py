@@ -15,6 +15,7 @@ from plugin.fhir.ours import MULTIMEDIA_REPORT
 from plugin.fhir.parts import URI, Fhir, device_id, narrative, present, uid_identifier
 from plugin.identity import derived_id
 from plugin.page.document import EvidenceDocument, ImagePart, PhrasePart, PlacementPart
+from plugin.values import Verdict
 
 OF_INTEREST = coded("DCM", "113000", "Of Interest")  # PS3.16 CID 7010
 KIND = "ImagingSelection"
@@ -58,7 +59,7 @@ def _selection(
         "resourceType": KIND,
         "id": selection_id(phrase.tracking_uid, image.sop_instance_uid),
         "meta": {"tag": [MULTIMEDIA_REPORT]},
-        "text": narrative(f"Where software marks on the image what the report says: {phrase.text}."),
+        "text": narrative(f"Where {_who(placement)} marks on the image what the report says: {phrase.text}."),
         "identifier": [uid_identifier(phrase.tracking_uid)],
         "status": "available",
         "subject": about.subject,
@@ -78,6 +79,11 @@ def _selection(
         ],
     }
     return present(selection)  # type: ignore[no-any-return]
+
+
+def _who(placement: PlacementPart) -> str:
+    drawn = placement.decision is not None and placement.decision.verdict is Verdict.REDRAWN
+    return "a radiologist" if drawn else "software"
 
 
 def _polyline(outline: tuple[tuple[float, float], ...], image: ImagePart) -> Fhir:

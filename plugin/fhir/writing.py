@@ -22,6 +22,7 @@ from plugin.fhir.audit import TRANSFORM, audit_event
 from plugin.fhir.capability import Release
 from plugin.fhir.codes import (
     CERTAINTY,
+    DECIDED_HERE,
     FINDING,
     FINDING_ABSENT,
     IMAGE_REGION,
@@ -32,6 +33,7 @@ from plugin.fhir.codes import (
     R5_EXTENSION,
     RADIOLOGY,
     REFERENCED_SEGMENT,
+    REVISE,
     SYSTEMS,
     absent,
     coded,
@@ -58,7 +60,7 @@ from plugin.fhir.r5 import as_r5
 from plugin.fhir.selections import About, selections_of
 from plugin.identity import derived_id
 from plugin.page.document import evidence_document
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Person, Placement, Provenance, RegionDecision, Verdict
 
 
 class Instance(Protocol):
@@ -113,7 +115,13 @@ def bundle_of(
     results = [*selections, *observations, *([_document(evidence, attachments)] if attachments else [])]
     made = [{"reference": name_of(each)} for each in results]
     made += [instance_reference(each.sop_instance_uid) for each in instances]
-    resources = (device_of(evidence.provenance), *results, _provenance(evidence, made), _audit(evidence, made))
+    resources = (
+        device_of(evidence.provenance),
+        *results,
+        _provenance(evidence, made),
+        *_provenance_of_people(evidence),
+        _audit(evidence, made),
+    )
     form = as_r5 if release is Release.R5 else dict
     return transaction([form(present(each)) for each in resources], release)
 
@@ -178,16 +186,19 @@ def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[
     return {
         "resourceType": "Observation",
         "id": observation_id(grounded.tracking_uid),
+        "meta": {"tag": [DECIDED_HERE]} if grounded.decisions else None,
         "text": narrative(_said(grounded), _seen(grounded)),
         "identifier": [uid_identifier(grounded.tracking_uid)],
         "basedOn": [{"reference": f"ServiceRequest/{each}"} for each in evidence.report.service_request_ids] or None,
         "partOf": [study_reference(evidence)],
-        "status": "preliminary",
+        "status": _status(grounded),
         "category": [IMAGING],
         "code": FINDING,
         "subject": subject_of(evidence),
         "focus": [report_reference(evidence)],
         "issued": instant_of(evidence),
+        "performer": list(_people(grounded)) or None,
+        "note": [_note(decision) for decision in grounded.decisions] or None,
         "device": _device_reference(evidence),
         "valueCodeableConcept": _value(grounded),
         "interpretation": [INTERPRETATION[phrase.assertion]],
@@ -232,6 +243,31 @@ def _provenance(evidence: Evidence, made: Sequence[Fhir]) -> Fhir:
     }
 
 
+def _provenance_of_people(evidence: Evidence) -> Iterator[Fhir]:
+    """One for each decision: who, when, why, about which phrase."""
+    for grounded in evidence.phrases:
+        for decision in grounded.decisions if grounded.phrase.assertion is not Assertion.NOT_REPORTED else ():
+            drawn = decision.verdict is Verdict.REDRAWN
+            role = ("author", "Author") if drawn else ("verifier", "Verifier")
+            yield {
+                "resourceType": "Provenance",
+                "id": derived_id("Provenance of a decision", decision.key),
+                "target": [{"reference": f"Observation/{observation_id(grounded.tracking_uid)}"}],
+                "recorded": decision.made.isoformat(),
+                "reason": [{"text": clean(decision.reason)}] if clean(decision.reason) else None,
+                "activity": REVISE,
+                "agent": [{"type": coded("PARTICIPANT", *role), "who": practitioner(decision.who)}],
+                "entity": [{"role": "source", "what": instance_reference(decision.sop_instance_uid)}],
+            }
+
+
+def practitioner(who: Person) -> Fhir:
+    """A reference to whoever decided: by name, and by identifier where it is known."""
+    system = URI if ":" in who.identifier else None
+    identifier = {"system": system, "value": clean(who.identifier)} if who.identifier else None
+    return {"type": "Practitioner", "identifier": identifier, "display": clean(who.name)}
+
+
 def _audit(evidence: Evidence, made: Sequence[Fhir]) -> Fhir:
     return audit_event(
         derived_id("AuditEvent", *evidence.key),
@@ -274,6 +310,24 @@ def _derived(grounded: GroundedPhrase, selections: tuple[Fhir, ...]) -> Fhir:
 
 
 # What an Observation says
+
+
+def _status(grounded: GroundedPhrase) -> str:
+    """Final once people accepted every region, amended once they decided and changed one."""
+    if not grounded.decided:
+        return "preliminary"
+    accepted = all(decision.verdict is Verdict.ACCEPTED for decision in grounded.decisions)
+    return "final" if accepted else "amended"
+
+
+def _people(grounded: GroundedPhrase) -> Iterator[Fhir]:
+    for who in dict.fromkeys(decision.who for decision in grounded.decisions):
+        yield practitioner(who)
+
+
+def _note(decision: RegionDecision) -> Fhir:
+    said = f"{_DECIDED[decision.verdict]}: {decision.reason}" if decision.reason else f"{_DECIDED[decision.verdict]}."
+    return {"authorString": clean(decision.who.name), "time": decision.made.isoformat(), "text": clean(said)}
 
 
 def _value(grounded: GroundedPhrase) -> Fhir:
@@ -386,6 +440,13 @@ _CLAIMS = {
 }
 
 
+_DECIDED = {
+    Verdict.ACCEPTED: "Region accepted",
+    Verdict.REJECTED: "Region rejected",
+    Verdict.REDRAWN: "Region drawn anew",
+}
+
+
 def _said(grounded: GroundedPhrase) -> str:
     return f"{_CLAIMS[grounded.phrase.assertion]}: {grounded.phrase.text}."
 
@@ -394,7 +455,10 @@ def _seen(grounded: GroundedPhrase) -> str:
     if grounded.lit:
         found = any(placement.state is State.FOUND for placement in grounded.placements)
         what = "The region found by software is" if found else "Only the area that the report names is"
-        return f"{what} marked on the image; no radiologist has confirmed it yet."
+        if any(decision.verdict is Verdict.REDRAWN for decision in grounded.decisions):
+            what = "A region that a radiologist drew is"
+        said = "a radiologist confirmed it" if grounded.decided else "no radiologist has confirmed it yet"
+        return f"{what} marked on the image; {said}."
     reason = _reason(grounded.placements) or grounded.phrase.not_groundable_reason
     return f"Nothing is marked on the image: {reason}" if reason else "Nothing is marked on the image."
 

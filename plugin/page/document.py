@@ -16,7 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.values import Region, State, View
 from nlp.phrases import Assertion, Change, Concept, Laterality, Section, Severity
 from plugin.anchors import context_of
-from plugin.values import Evidence, GroundedPhrase, ImageDescription, Placement, Provenance, Radiograph, Report
+from plugin.values import (
+    Evidence,
+    GroundedPhrase,
+    ImageDescription,
+    Placement,
+    Provenance,
+    Radiograph,
+    RegionDecision,
+    Report,
+    Verdict,
+)
 from plugin.values import ReportStatus as Status
 
 
@@ -63,6 +73,23 @@ class RegionPart(_Part):
     area_mm2: float | None = Field(description="area_px in square millimetres; null when the image has no spacing.")
 
 
+class PersonPart(_Part):
+    """Who decided."""
+
+    name: str
+    identifier: str = Field("", description="Of the account; empty when nobody signed the person in.")
+
+
+class DecisionPart(_Part):
+    """A radiologist's word about the regions of a phrase on an image."""
+
+    number: int = Field(ge=1, description="Of this phrase on this image; a later one goes before an earlier one.")
+    verdict: Verdict
+    reason: str
+    who: PersonPart
+    made: datetime
+
+
 class PlacementPart(_Part):
     """What became of a phrase on one image."""
 
@@ -71,6 +98,7 @@ class PlacementPart(_Part):
     probability: float = Field(ge=0, le=1, description="That the image shows the finding.")
     reason: str | None
     regions: tuple[RegionPart, ...]
+    decision: DecisionPart | None = Field(None, description="What a radiologist decided: it made state and regions.")
 
 
 class PhrasePart(_Part):
@@ -244,6 +272,15 @@ def _placement(placement: Placement, image: Radiograph) -> PlacementPart:
         regions=tuple(
             region_part(region, rows=rows, columns=columns, spacing_mm=image.spacing_mm) for region in placement.regions
         ),
+        decision=None if placement.decision is None else decision_part(placement.decision),
+    )
+
+
+def decision_part(decision: RegionDecision) -> DecisionPart:
+    """*decision* as it is told."""
+    who = PersonPart(name=decision.who.name, identifier=decision.who.identifier)
+    return DecisionPart(
+        number=decision.number, verdict=decision.verdict, reason=decision.reason, who=who, made=decision.made
     )
 
 

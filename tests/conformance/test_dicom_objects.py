@@ -21,7 +21,7 @@ import matrix
 import numpy as np
 import pytest
 import servers
-from evidence import CARD, CREATED, make_evidence, make_header, make_radiograph, part10
+from evidence import CARD, CREATED, decided_evidence, make_evidence, make_header, make_radiograph, part10
 from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage
@@ -174,6 +174,16 @@ def test_dciodvfy_accepts_a_rejection_note(reason: Reason, tmp_path: Path, requi
     assert dcmread(note).ConceptNameCodeSequence[0].CodeValue == reason.value[0].value
 
 
+def test_dciodvfy_accepts_what_a_radiologist_decided(tmp_path: Path, require: Callable[..., None]) -> None:
+    require("dciodvfy")
+
+    files = _write(decided_evidence(make_radiograph(), make_radiograph(make_header(number=2))), tmp_path)
+
+    assert {path.name: _complaints(_run("dciodvfy", path)) for path in files.results} == {
+        path.name: [] for path in files.results
+    }
+
+
 def test_what_is_written_about_a_lossy_image_says_so(tmp_path: Path, require: Callable[..., None]) -> None:
     require("dciodvfy")
     header = make_header()
@@ -245,6 +255,8 @@ def test_pixelmed_finds_no_error_in_reports_and_notes(
     for reason in Reason:
         files.append(tmp_path / f"{reason.name}.dcm")
         files[-1].write_bytes(_note(make_evidence(), reason))
+
+    files += _write(decided_evidence(), tmp_path).reports
 
     done = subprocess.run(
         [sys.executable, VALIDATOR, PIXELMED, *files], capture_output=True, text=True, check=True, timeout=550
