@@ -316,9 +316,10 @@ PROVENANCE = profile(
         ),
         rule(
             "sl-43",
-            "People decide, about a phrase on an image; everything else is done by the model",
+            "People decide, about a phrase on an image; the model is the author of everything else",
             f"{BY_A_PERSON} = {naming('agent.who', 'Practitioner')}.exists() and ({BY_A_PERSON} implies"
-            f" ({naming('target', 'Observation')}.exists() and {WHAT}.identifier.count() = 1))",
+            f" ({naming('target', 'Observation')}.exists() and {WHAT}.identifier.count() = 1))"
+            f" and ({BY_A_PERSON} or agent.type.coding.code = 'author')",
         ),
     ),
 )

@@ -407,7 +407,15 @@ OWN_FAULTS = {
     "provenance without images": (of_kind("Provenance", lambda r: r.update(entity=r["entity"][:2])), "sl-41:"),
     "provenance by a verifier": (
         of_kind("Provenance", lambda r: r["agent"][0]["type"]["coding"][0].update(code="verifier")),
-        "the pattern",
+        "sl-43:",
+    ),
+    "results by a person": (
+        of_kind("Provenance", lambda r: r["agent"][0].update(who={"type": "Practitioner", "display": "A"})),
+        "sl-43:",
+    ),
+    "provenance of a decision alone": (
+        of_kind("Provenance", lambda r: r.update(activity={"coding": [{"code": "UPDATE"}]})),
+        "sl-71:",
     ),
     "event by a person": (
         of_kind("AuditEvent", lambda r: r["agent"][0].update(who={"reference": "Practitioner/1"})),
