@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from model.values import Grounding, Query, Question
 from nlp.phrases import Phrase, Reading
 from plugin import __version__
 from plugin.anchors import tracking_uids
+from plugin.errors import InputError
 from plugin.identity import sha256_hex
 from plugin.ports import Grounder
 from plugin.values import (
@@ -19,6 +21,9 @@ from plugin.values import (
     Radiograph,
     Report,
 )
+
+#: A report with more finding phrases is none: each costs a map, and a segment or a line in everything written.
+MAX_PHRASES: Final = 500
 
 
 def query_of(phrase: Phrase) -> Query:
@@ -56,9 +61,15 @@ def ground_report(
     ------
     ValueError
         If *images* is empty or of several studies.
+    InputError
+        If the reading has too many phrases.
     """
     if not images:
         raise ValueError("there is no image to ground")
+    if len(reading.phrases) > MAX_PHRASES:
+        raise InputError(
+            f"The report has {len(reading.phrases):,} finding phrases; at most {MAX_PHRASES} are grounded."
+        )
     study = images[0].ref.study
     placed = _placements(reading.phrases, images=images, grounder=grounder)
     uids = tracking_uids(study, report, reading.phrases)

@@ -19,23 +19,41 @@ _HEADERS = {
 }
 
 
+# Bodies of the greatest size that are held at the same time.
+_AT_ONCE = 4
+# Of a stated length; Python refuses to read numbers of thousands of digits.
+_MOST_DIGITS = 18
+
+
 class Guard:
     """ASGI middleware, the outermost.
 
     Parameters
     ----------
     max_body_bytes : a larger body is refused with 413: at once when its length is stated, else while it is read.
+        The bodies of all requests at work together may have four times as much; who comes too much is asked to wait.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False
+        read = 0
+
+        async def receive_limited() -> Message:
+            nonlocal read
+            message = await receive()
+            size = len(message.get("body", b""))
+            read += size
+            self._held_bytes += size
+            self._check(read)
+            return message
 
         async def send_guarded(message: Message) -> None:
             nonlocal started
@@ -50,11 +68,20 @@ class Guard:
             if self._states_too_much(scope):
                 await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)(scope, receive, send_guarded)
                 return
-            await self._app(scope, self._limited(receive), send_guarded)
+            await self._app(scope, receive_limited, send_guarded)
         except Exception as error:  # noqa: BLE001 - the last resort of every request: answered, and logged without data
             log_defect("request", error)
             if not started:
                 await problem_of(error)(scope, receive, send_guarded)
+        finally:
+            self._held_bytes -= read
+
+    def _check(self, read_bytes: int) -> None:
+        # FastAPI lets these pass while it reads a body; any other exception it would answer itself.
+        if read_bytes > self._max_body_bytes:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)
+        if self._held_bytes > _AT_ONCE * self._max_body_bytes:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "Too many large requests at once; try again later.")
 
     @property
     def _too_large(self) -> str:
@@ -62,18 +89,4 @@ class Guard:
 
     def _states_too_much(self, scope: Scope) -> bool:
         stated = Headers(scope=scope).get("content-length", "0")
-        return stated.isdecimal() and int(stated) > self._max_body_bytes
-
-    def _limited(self, receive: Receive) -> Receive:
-        read = 0
-
-        async def receive_limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max_body_bytes:
-                # FastAPI lets this one pass while it reads a body; any other exception it would answer itself.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)
-            return message
-
-        return receive_limited
+        return stated.isdecimal() and (len(stated) > _MOST_DIGITS or int(stated) > self._max_body_bytes)

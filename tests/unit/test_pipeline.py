@@ -6,7 +6,8 @@ import pytest
 
 from model.values import Grounding, ModelCard, Query, Region, State, Suitability, View
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
-from plugin.pipeline import ground_report, query_of
+from plugin.errors import InputError
+from plugin.pipeline import MAX_PHRASES, ground_report, query_of
 from plugin.values import (
     ImageDescription,
     ImageRef,
@@ -183,3 +184,21 @@ def test_warnings_of_earlier_steps_come_first():
 def test_evidence_without_an_image_is_refused():
     with pytest.raises(ValueError, match="no image"):
         ground(SMALL, images=())
+
+
+def test_a_report_with_more_phrases_than_any_has_is_refused_before_the_model_is_asked():
+    many = Reading(tuple(phrase("effusion", EFFUSION, start=9 * number) for number in range(MAX_PHRASES + 1)))
+    grounder = SquareGrounder()
+
+    with pytest.raises(InputError, match="501 finding phrases; at most 500"):
+        ground_report(
+            Report(ReportRef("r", "1"), ReportStatus.FINAL, text="effusion " * (MAX_PHRASES + 1), text_source="file"),
+            many,
+            images=(radiograph(1),),
+            references=(),
+            grounder=grounder,
+            reader_version="1",
+            settings_sha256="",
+            created=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    assert not grounder.asked
