@@ -122,9 +122,10 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     serve = commands.add_parser("serve", help="run the service; settings: docs/settings.md")
     serve.add_argument("--no-work", action="store_true", help="leave the jobs to `sightline work`")
     commands.add_parser("work", help="run a worker on the data folder of a service, without the service")
-    keys = commands.add_parser("keys", help="keys for signing in at a FHIR server; see docs/operations.md")
-    keys.add_argument("action", choices=("new",), help="make a private key in a new file")
-    keys.add_argument("file", type=Path, metavar="FILE", help="where to; only its owner can read it")
+    keys = commands.add_parser("keys", help="keys for signing in at a FHIR server, and tokens for programs")
+    keys.add_argument("action", choices=("new", "token"), help="a private key in a new file; a token for a program")
+    keys.add_argument("file", metavar="FILE_OR_NAME", help="where to; only its owner can read it; or of the program")
+    keys.add_argument("--role", choices=("service", "operator"), default="service", help="of the program")
     keys.add_argument("--kind", choices=("ec", "rsa"), default="ec", help="ec: ES384; rsa: RS384")
     old = commands.add_parser(
         "backfill", help="take the studies that the archive holds already, behind everything else"
@@ -217,9 +218,12 @@ def _work(_: argparse.Namespace) -> int:
 
 
 def _keys(parsed: argparse.Namespace) -> int:
-    from plugin.commands.keys import new
+    from plugin.access.caller import Role
+    from plugin.commands.keys import new, token
 
-    return new(parsed.file, kind=parsed.kind)
+    if parsed.action == "token":
+        return token(parsed.file, role=Role(parsed.role))
+    return new(Path(parsed.file), kind=parsed.kind)
 
 
 def _backfill(parsed: argparse.Namespace) -> int:

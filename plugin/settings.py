@@ -23,9 +23,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from plugin.access.roles import DEFAULT_ROLES, role_map
+from plugin.access.secrets import known_programs
 from plugin.endpoint import Endpoint, OAuthClient
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
+from plugin.outbound import origin_of
 
 FHIR_SCOPE = (
     "system/DiagnosticReport.rs system/ImagingStudy.rs system/ServiceRequest.rs system/Patient.rs system/Binary.r "
@@ -33,6 +36,10 @@ FHIR_SCOPE = (
     "system/AuditEvent.crus"
 )
 """What Sightline reads and what it writes, type by type, in the form of SMART App Launch 2."""
+
+
+_USUAL = ("changeme", "change-me", "password", "passw0rd", "geheim", "orthanc", "default", "example", "12345", "admin")
+_NO_PASSWORDS = frozenset({"archive_header", "database_url", "service_tokens"})
 
 
 class FileSecrets(PydanticBaseSettingsSource):
@@ -152,6 +159,14 @@ class Settings(BaseSettings):
     port: int = Field(default=8042, ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")
     public_url: str | None = Field(default=None, description="How browsers reach the service, for links in results.")
     allowed_hosts: str = Field(default="", description="Further host names of the service, with commas between; * any.")
+    login_issuer: str | None = Field(default=None, description="OpenID issuer whose tokens and logins are taken.")
+    login_audience: str | None = Field(default=None, description="For whom its tokens are; unset: public_url.")
+    login_origins: str = Field(default="", description="Further origins of its endpoints, with commas between.")
+    login_ca_file: Path | None = Field(default=None, description="Authorities that its certificate is of.")
+    login_role_claim: str = Field(default="roles", description="Claim with the roles; dots lead into objects.")
+    login_roles: str = Field(default=DEFAULT_ROLES, description="What its values mean, value=role with commas between.")
+    login_patient_claim: str = Field(default="patient", description="Claim with the patient's FHIR id.")
+    service_tokens: SecretStr | None = Field(default=None, description="Programs that may come in: name, role, hash.")
     viewer_dir: Path | None = Field(default=None, description="OHIF's built files; unset: no viewer is served.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
     max_frontals: int = Field(default=2, ge=1, le=8, description="Most frontal images grounded per study.")
@@ -179,6 +194,28 @@ class Settings(BaseSettings):
         if secret is not None and len(secret.get_secret_value()) < 16:
             raise ValueError("must have at least 16 characters")
         return secret
+
+    @field_validator("login_roles")
+    @classmethod
+    def _roles(cls, roles: str) -> str:
+        role_map(roles)
+        return roles
+
+    @field_validator("service_tokens")
+    @classmethod
+    def _programs(cls, tokens: SecretStr | None) -> SecretStr | None:
+        if tokens is not None:
+            known_programs(tokens.get_secret_value())
+        return tokens
+
+    @field_validator("login_issuer")
+    @classmethod
+    def _safe_issuer(cls, issuer: str | None) -> str | None:
+        """Whoever stands between us and the issuer could make everybody's tokens."""
+        found = origin_of(issuer or "")
+        if issuer is not None and (found is None or (found.scheme != "https" and not is_loopback(found.host))):
+            raise ValueError("must be an https address")
+        return issuer
 
     @field_validator("mllp_senders")
     @classmethod
@@ -238,6 +275,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _for_whom_tokens_are(self) -> Settings:
+        if self.login_issuer is not None and not (self.login_audience or self.public_url):
+            raise ValueError("SIGHTLINE_LOGIN_ISSUER needs SIGHTLINE_LOGIN_AUDIENCE, or SIGHTLINE_PUBLIC_URL")
+        return self
+
+    @model_validator(mode="after")
     def _links_and_organization(self) -> Settings:
         if self.write_imr and (self.public_url is None or self.organization is None):
             raise ValueError("SIGHTLINE_WRITE_IMR needs SIGHTLINE_PUBLIC_URL and SIGHTLINE_ORGANIZATION")
@@ -259,10 +302,24 @@ class Settings(BaseSettings):
     @property
     def on_loopback(self) -> bool:
         """Whether the service listens to this machine alone."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+    @property
+    def reached_by_others(self) -> bool:
+        """Whether others than this machine's programs may reach the service: by its address, or through a proxy."""
+        return not self.on_loopback or not all(map(is_loopback, self.host_names))
+
+    @property
+    def weak_secrets(self) -> tuple[str, ...]:
+        """The variables of secrets that anybody could guess."""
+        shortest = {"event_secret": 16, "hook_secret": 16}
+        set_ = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), SecretStr)}
+        guessed = (
+            name
+            for name, secret in set_.items()
+            if name not in _NO_PASSWORDS and is_weak(secret.get_secret_value(), shortest.get(name, 8))
+        )
+        return tuple(f"SIGHTLINE_{name.upper()}" for name in guessed)
 
     @property
     def host_names(self) -> tuple[str, ...]:
@@ -283,6 +340,19 @@ class Settings(BaseSettings):
         found = ("max_frontals", "site_model", "engine", "correct_orientation", "operating_point")
         names = (*found, "write_pictures", "write_heatmaps")
         return sha256_hex(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, and reached from it alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_weak(secret: str, shortest: int) -> bool:
+    """Whether anybody could guess *secret*: it is short, of few characters, or like those of examples and images."""
+    return len(secret) < shortest or len(set(secret)) < 5 or any(word in secret.lower() for word in _USUAL)
 
 
 def load_settings() -> Settings:

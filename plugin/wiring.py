@@ -26,6 +26,7 @@ from plugin.page.address import page_path
 from plugin.policy import Policy
 from plugin.ports import Grounder, ImageArchive, Job, JobQueue, Priority, ReportFeed, ReportStore, Step, StudyFeed
 from plugin.results import ResultFolder
+from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
 from plugin.service.metrics import Metrics
 from plugin.service.parts import Check, Services
@@ -37,8 +38,10 @@ from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
+    import httpx
     from fastapi import APIRouter
 
+    from plugin.access.issuer import Issuer
     from plugin.durable import Database
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
@@ -139,6 +142,63 @@ def make_edges(settings: Settings) -> Edges:
     return Edges(make_archive(settings), make_reports(settings), results, make_publication(settings))
 
 
+def make_access(settings: Settings) -> Access:
+    """Who is let in.
+
+    Raises
+    ------
+    InputError
+        If nobody would have to log in, though others reach the service, or a secret could be guessed.
+    """
+    from plugin.access.identification import Known
+    from plugin.access.roles import RoleMap, role_map
+    from plugin.access.secrets import known_programs
+
+    programs = known_programs(settings.service_tokens.get_secret_value()) if settings.service_tokens else ()
+    if settings.login_issuer is None and not programs:
+        if settings.reached_by_others:
+            raise InputError(
+                "Nobody would have to log in, though others reach the service (SIGHTLINE_HOST, SIGHTLINE_PUBLIC_URL or "
+                "SIGHTLINE_ALLOWED_HOSTS): set SIGHTLINE_LOGIN_ISSUER, or SIGHTLINE_SERVICE_TOKENS_FILE for programs "
+                "alone. docs/access.md tells how"
+            )
+        return Access()
+    if settings.reached_by_others and (weak := settings.weak_secrets):
+        raise InputError(f"{', '.join(weak)} can be guessed: make a long random one, as `openssl rand -hex 24` does")
+    roles = RoleMap(
+        role_map(settings.login_roles),
+        role_claim=settings.login_role_claim,
+        patient_claim=settings.login_patient_claim,
+        fhir_url=settings.fhir_url or "",
+    )
+    issuer = make_issuer(settings, settings.login_issuer) if settings.login_issuer else None
+    audience = settings.login_audience or settings.public_url or ""
+    return Access(Known(programs, roles, issuer, (audience,)))
+
+
+def make_issuer(settings: Settings, url: str, *, smart: bool = False) -> Issuer:
+    """The issuer that is found at *url*.
+
+    Raises
+    ------
+    InputError
+        If a file of certificates holds none.
+    """
+    from plugin.access.fetching import JsonReader
+    from plugin.access.issuer import Issuer
+
+    return Issuer(url, JsonReader(login_pool(settings, url), timeout_s=settings.timeout_s), smart=smart)
+
+
+def login_pool(settings: Settings, url: str) -> httpx.Client:
+    """Connections to the issuer at *url*, and to the further origins of its endpoints that the settings name."""
+    from plugin.fhir.signing_in import pool_of
+
+    further = tuple(each.strip() for each in settings.login_origins.split(",") if each.strip())
+    endpoint = Endpoint(url, ca_file=settings.login_ca_file, timeout_s=settings.timeout_s, named="login")
+    return pool_of(endpoint, further=further)
+
+
 def make_publication(settings: Settings) -> Publication | None:
     """Where multimedia reports are stored, when the settings want that; None: only our own endpoint has them."""
     from plugin.reports.repository import FhirReportRepository, FolderReportRepository
@@ -207,7 +267,7 @@ def make_fhir_client(settings: Settings, url: str) -> FhirClient:
     from plugin.fhir.signing_in import BackendService, Bearer, SmartTokens, pool_of
 
     endpoint = fhir_endpoint(settings, url)
-    pool = pool_of(endpoint, token_url=settings.fhir_token_url or "")
+    pool = pool_of(endpoint, further=(settings.fhir_token_url or "",))
     auth = None
     if settings.fhir_client_id is not None and (keys := make_fhir_keys(settings)) is not None:
         service = BackendService(

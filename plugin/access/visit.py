@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin.access.caller import Caller, Sees
@@ -40,6 +40,10 @@ class Visit:
     def results(self, results: Results) -> SeenResults:
         """Those of *results* that may be shown."""
         return SeenResults(results, self)
+
+    def with_drafts(self, results: Results) -> SeenResults:
+        """As :meth:`results`, with what is withheld from a patient for now: for a page that says so."""
+        return SeenResults(results, replace(self, sees=replace(self.sees, drafts=True)))
 
     def reports(self, reports: MultimediaReports) -> MultimediaReports:
         """Those of *reports* that may be shown."""

@@ -7,10 +7,12 @@ from rich.console import Console
 from plugin.flow import Tools
 from plugin.service.app import LOOPBACK, create_app
 from plugin.service.app import serve as listen
+from plugin.service.entrance import anybody
 from plugin.service.events import Admission, SignedEvents, any_event, no_event
 from plugin.service.logs import show_jobs
 from plugin.settings import Settings, load_settings
 from plugin.wiring import (
+    make_access,
     make_fhir,
     make_fhir_keys,
     make_hook,
@@ -34,6 +36,7 @@ def run(*, work: bool = True) -> int:
 
 def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
+    access = make_access(settings)
     services = make_services(settings, tools)
     reports = make_report_watcher(settings, services.intake)
     mllp = make_mllp(settings, wake=reports.wake) if reports else make_mllp(settings)
@@ -42,6 +45,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
     app = create_app(
         services,
         allowed_hosts=(*LOOPBACK, *settings.host_names),
+        access=access,
         admit=admission(settings),
         work=work,
         viewer=make_viewer(settings),
@@ -52,6 +56,8 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         hook=make_hook(settings, reports),
     )
     console = Console()
+    if access.identify is anybody:
+        console.print("Demo mode: there is no login, and only this machine reaches the service")
     show_jobs()
     listen(
         app,
@@ -65,7 +71,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
 
 
 def admission(settings: Settings) -> Admission:
-    """Signed events when there is a secret; without one, all on loopback and none elsewhere."""
+    """Signed events when there is a secret; without one, all where only this machine tells them, and none elsewhere."""
     if settings.event_secret is not None:
         return SignedEvents(settings.event_secret.get_secret_value())
-    return any_event if settings.on_loopback else no_event
+    return no_event if settings.reached_by_others else any_event

@@ -208,19 +208,19 @@ class SmartTokens:
             return ""
 
 
-def pool_of(endpoint: Endpoint, *, token_url: str = "") -> httpx.Client:
+def pool_of(endpoint: Endpoint, *, further: tuple[str, ...] = ()) -> httpx.Client:
     """Connections to *endpoint*, with its authorities and our certificate; they sign in to nothing by themselves.
 
     Parameters
     ----------
-    token_url : of the settings, which may be another server's; "": none.
+    further : other addresses of the settings that belong to it, which may be at another server; "": none.
 
     Raises
     ------
     InputError
         If a file of certificates holds none.
     """
-    there = allowed((endpoint.url, token_url), named=endpoint.named)
+    there = allowed((endpoint.url, *further), named=endpoint.named)
     if endpoint.ca_file is None and endpoint.certificate is None:
         return guarded_client(there)
     try:

@@ -12,7 +12,9 @@ import pytest
 import yaml
 from servers import ROOT
 
-from plugin.settings import Settings
+from plugin.errors import InputError
+from plugin.settings import Settings, load_settings
+from plugin.wiring import make_access
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -131,6 +133,20 @@ def test_both_sides_of_the_archive_agree() -> None:
     assert sightline["SIGHTLINE_EVENT_SECRET_FILE"] == orthanc["ORTHANC_SIGHTLINE_SECRET_FILE"]
     assert orthanc["ORTHANC_SIGHTLINE_URL"] == f"http://sightline:{sightline['SIGHTLINE_PORT']}"
     assert "sightline" in sightline["SIGHTLINE_ALLOWED_HOSTS"].split(",")
+
+
+def test_it_does_not_start_without_a_login_or_with_the_password_of_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: value for name, value in SERVICES["sightline"]["environment"].items() if not name.endswith("_FILE")}
+    for name, value in given.items():
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    with pytest.raises(InputError, match="set SIGHTLINE_LOGIN_ISSUER"):
+        make_access(load_settings())
+
+    monkeypatch.setenv("SIGHTLINE_LOGIN_ISSUER", "https://login.example")
+    make_access(load_settings())
+    monkeypatch.setenv("SIGHTLINE_ARCHIVE_PASSWORD", "orthanc")
+    with pytest.raises(InputError, match="SIGHTLINE_ARCHIVE_PASSWORD can be guessed"):
+        make_access(load_settings())
 
 
 def test_service_and_worker_are_one_program_on_one_queue() -> None:

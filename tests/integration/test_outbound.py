@@ -189,7 +189,7 @@ def test_a_token_endpoint_at_another_server_is_asked_only_when_the_settings_name
 
     def fetched(token_url: str) -> tuple[str, float]:
         service = BackendService("sightline", KeyFiles(tmp_path / "key.pem"), ("system/Patient.r",), token_url)
-        with pool_of(Endpoint(server.base, named="FHIR server"), token_url=token_url) as pool:
+        with pool_of(Endpoint(server.base, named="FHIR server"), further=(token_url,)) as pool:
             return SmartTokens(server.base, service, Sender(pool, timeout_s=5, sleep=lambda _: None)).fetch()
 
     with pytest.raises(InputError, match="SIGHTLINE_FHIR_TOKEN_URL"):

@@ -115,6 +115,7 @@ def test_a_signed_event_that_names_no_study_is_refused_for_good(client: TestClie
         ({"event_secret": SECRET}, SignedEvents),
         ({}, any_event),
         ({"host": "0.0.0.0"}, no_event),
+        ({"public_url": "https://sightline.example"}, no_event),
     ],
 )
 def test_without_a_secret_only_a_service_on_loopback_takes_events(settings: dict[str, Any], kind: Any) -> None:
