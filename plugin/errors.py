@@ -26,7 +26,7 @@ class TransientError(SightlineError):
 
 
 class UnavailableError(TransientError):
-    """A server failed so often that it is not asked for a while: nothing was tried, so no attempt was used up."""
+    """Nothing was tried, so no attempt was used up: a server is left alone for a while, or another worker is at it."""
 
 
 class InputError(SightlineError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from model.values import Fault, ModelCard, Suitability
+from nlp.phrases import Reading
 from plugin import __version__
 from plugin.anchors import tracking_uids
-from plugin.dicom.instance import WrittenInstance, uid_of
+from plugin.dicom.instance import WrittenInstance
 from plugin.dicom.rejection import Reason, rejection
 from plugin.dicom.secondary import heatmaps, pictures
 from plugin.dicom.seg import segmentation_uid, segmentations
@@ -19,7 +20,7 @@ from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
 from plugin.errors import InputError, MissingError, TransientError, WithdrawnError
 from plugin.fhir.capability import Release
-from plugin.fhir.life import names_of, selections_among, settled, withdrawal
+from plugin.fhir.life import names_of, resources_in, selections_among, settled, withdrawal
 from plugin.fhir.multimedia import Organization, multimedia_id, multimedia_json, store_bundle
 from plugin.fhir.regions import region_names, regions_bundle, regions_of
 from plugin.fhir.writing import bundle_of
@@ -159,6 +160,186 @@ PageUrl = Callable[[StudyRef, str], str]
 """Where the evidence page of a study and a report (its id) is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The radiographs of a study, and the report that is about it; *notes* say what is to be known of the match."""
+
+    images: tuple[ImageDescription, ...]
+    report: Report
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The radiographs to ground, decoded, the best one first, and the study's other ones; *acquired*: the best one."""
+
+    frontals: tuple[Radiograph, ...]
+    references: tuple[ImageDescription, ...]
+    acquired: datetime | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is written of *evidence*.
+
+    Parameters
+    ----------
+    stored : what the archive held of this report before.
+    known : the tracking UIDs of the phrases of all its versions.
+    """
+
+    evidence: Evidence
+    outputs: Outputs
+    stored: tuple[StoredResult, ...]
+    known: frozenset[str]
+
+
+STEPS = {
+    "match": "found",
+    "fetch": "fetched",
+    "read": "reading",
+    "ground": "evidence",
+    "write-dicom": "stored",
+    "write-fhir": "told",
+    "verify": "shown",
+    "finish": "kept",
+}
+"""The steps in order, and what of :class:`Passage` each of them makes."""
+
+
+class Passage:
+    """The way of one study and one report, step by step. Whoever runs it is :meth:`ResultFolder.alone` with the study.
+
+    What a step makes is kept in memory for the next ones, and nowhere else: it is pixels and words of reports. A step
+    that is run first, since another process did those before it, makes what it needs anew, from what is at archive and
+    report store by then, and writes alike what was written. So every step can be done twice, or be begun with.
+
+    Parameters
+    ----------
+    report : see :func:`process`, also for *joined*.
+    """
+
+    def __init__(
+        self,
+        study: StudyRef,
+        report: ReportRef | None = None,
+        *,
+        edges: Edges,
+        tools: Tools,
+        page_url: PageUrl | None,
+        joined: bool = False,
+    ) -> None:
+        self._study = study
+        self._report = report
+        self._edges = edges
+        self._tools = tools
+        self._page_url = page_url
+        self._joined = joined
+
+    def run(self, step: str) -> None:
+        """Do *step*, one of :data:`STEPS`, unless it was done here before.
+
+        Raises
+        ------
+        SightlineError
+            As the step does.
+        """
+        getattr(self, STEPS[step])
+
+    @cached_property
+    def found(self) -> Found:
+        """Images and report; what was written is taken back if there is no such report about the study any more."""
+        archive, reports = self._edges.archive, self._edges.reports
+        descriptions = archive.describe(self._study)
+        identity = identity_of(self._study, descriptions)
+        wanted = self._report or _newest(reports, identity)
+        try:
+            return _find(reports, wanted, identity, descriptions, joined=self._joined)
+        except WithdrawnError:
+            withdraw(self._study, wanted.report_id, edges=self._edges, tools=self._tools)
+            raise
+
+    @cached_property
+    def fetched(self) -> Fetched:
+        """Pixels of the images that can be grounded."""
+        return _fetch(self._edges.archive, self.found.images, tools=self._tools)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The phrases of the report."""
+        return self._tools.read_report(self.found.report.text)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The phrases in the images."""
+        return _ground(self.found, self.fetched, self.reading, tools=self._tools, now=None)
+
+    @cached_property
+    def stored(self) -> Written:
+        """SEG, SR and pictures are in the archive."""
+        archive, reports, tools = self._edges.archive, self._edges.reports, self._tools
+        report_id = self.evidence.report.ref.report_id
+        stored = of_report(archive.results(self._study), report_id)
+        before = _remembered(self._edges.results, self._study, report_id)
+        evidence = continued(self.evidence, stored, contexts=contexts_in(before))
+        outputs = outputs_of(
+            evidence,
+            page_url=self._page_url(self._study, report_id) if self._page_url else None,
+            stored=stored,
+            with_pictures=tools.pictures,
+            with_heatmaps=tools.heatmaps,
+            organization=tools.organization,
+            release=reports.release,
+        )
+        archive.store(self._study, tuple(instance.content for instance in outputs.instances))
+        known = _phrases_known(stored, before) | {grounded.tracking_uid for grounded in evidence.phrases}
+        return Written(evidence, outputs, stored, known)
+
+    @cached_property
+    def told(self) -> Written:
+        """The report store has the results."""
+        written, reports = self.stored, self._edges.reports
+        there = _there(reports, self._study, written.evidence.report.ref.report_id, written.known)
+        reports.write(settled(written.outputs.bundle, there))
+        if self._tools.basic_regions:
+            images = _images_known(written.stored, written.evidence)
+            _write_regions(regions_of(written.evidence), reports, tracking_uids=written.known, images=images)
+        return written
+
+    @cached_property
+    def shown(self) -> Written:
+        """Archive and report store show what they took: one may answer that it has something, and lose it.
+
+        The next attempt writes it again.
+        """
+        written = self.told
+        wanted = {instance.sop_instance_uid for instance in written.outputs.instances}
+        shown = {result.image.sop_instance_uid for result in self._edges.archive.results(self._study)}
+        if lost := len(wanted - shown):
+            raise TransientError(f"the archive does not show {lost} of {len(wanted)} results it took")
+        report_id, phrases = written.evidence.report.ref.report_id, written.evidence.phrases
+        names = names_of(self._study, report_id, (grounded.tracking_uid for grounded in phrases))
+        asked = tuple(name for name in names if name in resources_in(written.outputs.bundle))
+        if lost := len(asked) - len(self._edges.reports.written(asked)):
+            raise TransientError(f"the report store does not show {lost} of {len(asked)} results it took")
+        return written
+
+    @cached_property
+    def kept(self) -> tuple[Path, ...]:
+        """What these results replace is rejected; then they are shown, and the multimedia report links to them."""
+        written, evidence = self.shown, self.shown.evidence
+        replaced = superseded(
+            written.stored, by=frozenset(instance.sop_instance_uid for instance in written.outputs.instances)
+        )
+        now = evidence.provenance.created
+        reject(replaced, Reason.SUPERSEDED, archive=self._edges.archive, model=self._tools.grounder.card, now=now)
+        kept = kept_report(evidence.report, created=now)
+        paths = self._edges.results.write(self._study, kept, written.outputs.kept)
+        _publish(evidence, self._edges.publication, tools=self._tools)
+        return paths
+
+
 def process(
     study: StudyRef,
     report: ReportRef | None = None,
@@ -168,7 +349,7 @@ def process(
     page_url: PageUrl | None,
     joined: bool = False,
 ) -> tuple[Evidence, tuple[Path, ...]]:
-    """The whole way of one study and one report: what the service does for each job. Doing it twice changes nothing.
+    """The whole way of one study and one report, all steps of a job together. Doing it twice changes nothing.
 
     Without *report* it is the newest one about the study. Its version only says what was known when the job was put:
     the newest version at the report store is what counts, so that an old job that runs late, or again, does what the
@@ -192,85 +373,23 @@ def process(
         As the steps do; what was written before stays, and is written alike by the next try.
     """
     with edges.results.alone(study):
-        descriptions = edges.archive.describe(study)
-        wanted = report or _newest(edges.reports, identity_of(study, descriptions))
-        try:
-            evidence = ground_found(edges.archive, edges.reports, study, wanted, tools=tools, joined=joined)
-        except WithdrawnError:
-            _take_back(study, wanted.report_id, edges=edges, tools=tools)
-            raise
-        return _write(evidence, edges=edges, tools=tools, page_url=page_url)
+        passage = Passage(study, report, edges=edges, tools=tools, page_url=page_url, joined=joined)
+        paths = passage.kept
+        return passage.shown.evidence, paths
 
 
 def withdraw(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:
     """Take back everything of *study* and that report, at once: pages, FHIR resources, DICOM objects.
 
-    Doing it twice changes nothing; neither does taking back what was never written. A report that comes back is
-    shown again by :func:`process`.
+    Whoever does so is :meth:`ResultFolder.alone` with the study. Doing it twice changes nothing; neither does taking
+    back what was never written. A report that comes back is shown again by :func:`process`. The page goes first: it is
+    what people see, and nothing outside can hold it up.
 
     Raises
     ------
     SightlineError
         As archive, report store and results do; a second try takes back what is left.
     """
-    with edges.results.alone(study):
-        _take_back(study, report_id, edges=edges, tools=tools)
-
-
-def _write(
-    evidence: Evidence, *, edges: Edges, tools: Tools, page_url: PageUrl | None
-) -> tuple[Evidence, tuple[Path, ...]]:
-    """Store *evidence* everywhere: archive, FHIR server, then the notes about what it replaces, then the page."""
-    study, report_id = evidence.study, evidence.report.ref.report_id
-    stored = of_report(edges.archive.results(study), report_id)
-    before = _remembered(edges.results, study, report_id)
-    evidence = continued(evidence, stored, contexts=contexts_in(before))
-    outputs = outputs_of(
-        evidence,
-        page_url=page_url(study, report_id) if page_url else None,
-        stored=stored,
-        with_pictures=tools.pictures,
-        with_heatmaps=tools.heatmaps,
-        organization=tools.organization,
-        release=edges.reports.release,
-    )
-    edges.archive.store(study, tuple(instance.content for instance in outputs.instances))
-    known = _phrases_known(stored, before) | {grounded.tracking_uid for grounded in evidence.phrases}
-    edges.reports.write(settled(outputs.bundle, _there(edges.reports, study, report_id, known)))
-    if tools.basic_regions:
-        _write_regions(regions_of(evidence), edges.reports, tracking_uids=known, images=_images_known(stored, evidence))
-    replaced = superseded(stored, by=frozenset(instance.sop_instance_uid for instance in outputs.instances))
-    reject(
-        replaced, Reason.SUPERSEDED, archive=edges.archive, model=tools.grounder.card, now=evidence.provenance.created
-    )
-    kept = kept_report(evidence.report, created=evidence.provenance.created)
-    paths = edges.results.write(study, kept, outputs.kept)
-    _publish(evidence, edges.publication, tools=tools)  # its links lead to the page
-    return evidence, paths
-
-
-def verify(study: StudyRef, report: ReportRef | None = None, *, edges: Edges) -> None:
-    """Look whether the archive shows what :func:`process` wrote last about *study* and *report*.
-
-    A server may answer that it stored an instance, and lose it; the next attempt then stores it again.
-
-    Raises
-    ------
-    TransientError
-        If an instance is missing, or the archive does not answer.
-    """
-    reports = edges.results.reports(study)
-    report_id = report.report_id if report else next((kept.ref.report_id for kept in reports), "")
-    names = ("sr.dcm", "seg.dcm", *(f"seg-{number}.dcm" for number in range(1, 9)))
-    kept = (edges.results.read(study, name, report_id) for name in names)
-    written = {uid_of(content) for content in kept if content is not None}
-    shown = {result.image.sop_instance_uid for result in edges.archive.results(study)} if written else set()
-    if not written <= shown:
-        raise TransientError(f"the archive does not show {len(written - shown)} of {len(written)} results it took")
-
-
-def _take_back(study: StudyRef, report_id: str, *, edges: Edges, tools: Tools) -> None:
-    """See :func:`withdraw`. The page goes first: it is what people see, and nothing outside can hold it up."""
     edges.results.withdraw(study, report_id)
     if edges.publication is not None:
         edges.publication.repository.retract(multimedia_id(study.study_instance_uid, report_id))
@@ -384,40 +503,33 @@ def ground_given(
         If the archive does not answer.
     """
     descriptions = archive.describe(study)
-    report, found = report_about(reports, identity_of(study, descriptions))
-    return _ground(archive, descriptions, report, tools=tools, now=now, notes=found.notes)
+    report, matched = report_about(reports, identity_of(study, descriptions))
+    found = Found(descriptions, report, matched.notes)
+    return _ground(
+        found, _fetch(archive, descriptions, tools=tools), tools.read_report(report.text), tools=tools, now=now
+    )
 
 
-def ground_found(
-    archive: ImageArchive,
+def _find(
     store: ReportStore,
-    study: StudyRef,
-    wanted: ReportRef | None = None,
+    wanted: ReportRef,
+    identity: StudyIdentity,
+    descriptions: tuple[ImageDescription, ...],
     *,
-    tools: Tools,
-    joined: bool = False,
-) -> Evidence:
-    """Ground *study* with the newest version of the *wanted* report in *store*, or with its newest report.
-
-    Nothing but a proven match is taken, unless the two were *joined* by a person.
+    joined: bool,
+) -> Found:
+    """The newest version of the *wanted* report. Nothing but a proven match is taken, unless a person *joined* them.
 
     Raises
     ------
-    InputError
-        If the study has no report yet, or no image can be grounded.
     WithdrawnError
-        If the wanted report was withdrawn or deleted, has no usable text (any more), or is not about the study.
-    TransientError
-        If archive or report store do not answer.
+        If it was withdrawn or deleted, has no usable text (any more), or is not about the study.
     """
-    descriptions = archive.describe(study)
-    identity = identity_of(study, descriptions)
-    stands = store.describe((wanted or _newest(store, identity)).report_id)
+    stands = store.describe(wanted.report_id)
     if stands is None:
         raise WithdrawnError("the report was deleted, so it is not used")
     report = _read(store, stands)
-    found = _proven(report, identity, joined=joined)
-    return _ground(archive, descriptions, report, tools=tools, now=None, notes=found.notes)
+    return Found(descriptions, report, _proven(report, identity, joined=joined).notes)
 
 
 def _read(store: ReportStore, stands: ReportDescription) -> Report:
@@ -542,15 +654,7 @@ def judged(radiograph: Radiograph, seen: Suitability, *, tools: Tools) -> Radiog
     return replace(radiograph, notes=(*radiograph.notes, f"an image was not searched: {seen.reason}"))
 
 
-def _ground(
-    archive: ImageArchive,
-    descriptions: tuple[ImageDescription, ...],
-    report: Report,
-    *,
-    tools: Tools,
-    now: datetime | None,
-    notes: tuple[str, ...],
-) -> Evidence:
+def _fetch(archive: ImageArchive, descriptions: tuple[ImageDescription, ...], *, tools: Tools) -> Fetched:
     read = cache(archive.read)
 
     @cache
@@ -565,17 +669,22 @@ def _ground(
             return False
 
     choice = choose_images(descriptions, lambda image: look(image).view, suits=suits, limit=tools.max_frontals)
-    images = tuple(
+    frontals = tuple(
         judged(read(description.image), look(description.image), tools=tools) for description in choice.frontals
     )
+    notes = (*choice.notes, *(note for image in frontals for note in image.notes))
+    return Fetched(frontals, choice.references, choice.frontals[0].acquired, notes)
+
+
+def _ground(found: Found, fetched: Fetched, reading: Reading, *, tools: Tools, now: datetime | None) -> Evidence:
     return ground_report(
-        report,
-        tools.read_report(report.text),
-        images=images,
-        references=choice.references,
+        found.report,
+        reading,
+        images=fetched.frontals,
+        references=fetched.references,
         grounder=tools.grounder,
         reader_version=tools.reader_version,
         settings_sha256=tools.settings_sha256,
-        created=now or report.issued or choice.frontals[0].acquired or tools.clock(),
-        notes=(*notes, *choice.notes, *(note for image in images for note in image.notes)),
+        created=now or found.report.issued or fetched.acquired or tools.clock(),
+        notes=(*found.notes, *fetched.notes),
     )

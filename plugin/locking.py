@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from plugin.errors import TransientError
+from plugin.errors import TransientError, UnavailableError
+
+RETRY_AFTER_S = 2.0
 
 
 @contextlib.contextmanager
@@ -17,8 +19,10 @@ def locked(path: Path, *, patience_s: float = 60.0) -> Iterator[None]:
 
     Raises
     ------
+    UnavailableError
+        If another one holds it for longer than *patience_s*.
     TransientError
-        If another one holds it for longer than *patience_s*, or the file cannot be made.
+        If the file cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +37,8 @@ def locked(path: Path, *, patience_s: float = 60.0) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > ends:
-                    raise TransientError("Another worker is at the same; it is tried again later.") from None
+                    raise UnavailableError(
+                        "Another worker is at the same; it is tried again later.", retry_after_s=RETRY_AFTER_S
+                    ) from None
                 time.sleep(0.02)
         yield

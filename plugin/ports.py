@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -488,6 +489,15 @@ class Step:
     run: Callable[[Job], object]
 
 
+Work = Callable[[Job], AbstractContextManager[tuple[Step, ...]]]
+"""What is done for a job: while the block runs, the steps of one attempt at it, the same ones for every job."""
+
+
+def independent(*steps: Step) -> Work:
+    """Work whose *steps* hand nothing on to each other."""
+    return lambda _: nullcontext(steps)
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How much there is, by state, and for how long the oldest job has waited to begin or to be tried again."""
@@ -551,8 +561,8 @@ class JobQueue(Protocol):
     def backlog(self) -> Backlog:
         """What there is to do, and what was done of late."""
 
-    def runner(self, steps: tuple[Step, ...]) -> JobRunner:
-        """What does the jobs of this queue by *steps*, in order; two jobs of one study never together."""
+    def runner(self, work: Work) -> JobRunner:
+        """What does the *work* of the jobs of this queue; two jobs of one study never together."""
 
     def close(self) -> None:
         """Let go of what it holds; it is not used after that."""

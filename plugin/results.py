@@ -233,15 +233,18 @@ class ResultFolder:
         )
 
     @contextlib.contextmanager
-    def alone(self, study: StudyRef) -> Iterator[None]:
+    def alone(self, study: StudyRef, *, patience_s: float | None = None) -> Iterator[None]:
         """While the block runs, no other worker on this disk writes about *study*.
 
         Raises
         ------
+        UnavailableError
+            If another one is at it for longer than *patience_s*, by default the folder's.
         TransientError
-            If another one is at it for longer than *patience_s*, or the disk refuses.
+            If the disk refuses.
         """
-        with locked(self.path / ".locks" / study.study_instance_uid, patience_s=self.patience_s):
+        patience_s = self.patience_s if patience_s is None else patience_s
+        with locked(self.path / ".locks" / study.study_instance_uid, patience_s=patience_s):
             yield
 
     def _folder(self, study: StudyRef, report: str) -> Path:

@@ -10,12 +10,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin.attempt import GroundingWork
 from plugin.breaker import Breaker, guarded
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
 from plugin.fhir.multimedia import Organization
-from plugin.flow import Edges, PageUrl, Publication, Tools, process, verify, withdraw
+from plugin.flow import Edges, PageUrl, Publication, Tools
 from plugin.identity import derived_id
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
@@ -24,7 +25,7 @@ from plugin.locking import locked
 from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
 from plugin.policy import Policy
-from plugin.ports import Grounder, ImageArchive, Job, JobQueue, Priority, ReportFeed, ReportStore, Step, StudyFeed
+from plugin.ports import Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
@@ -482,27 +483,6 @@ def make_report_watcher(settings: Settings, intake: Intake) -> ReportWatcher | N
     return ReportWatcher(watch, alone=partial(presence_of(make_database(settings)).free, lock))
 
 
-def make_steps(intake: Intake, *, edges: Edges, tools: Tools, page_url: PageUrl | None = None) -> tuple[Step, ...]:
-    """What is done for each job."""
-
-    def ground(job: Job) -> object:
-        """What is known now counts, and not what was known when the job was put."""
-        joined = job.report is not None and intake.is_joined(job.study, job.report.report_id)
-        if job.report is not None and not joined:
-            withdraw(job.study, job.report.report_id, edges=edges, tools=tools)
-            return None
-        if job.report is not None and job.report.withdrawn:
-            raise TransientError(
-                "The report is, or is again, about the study; if that stays so, nothing is taken back."
-            )
-        return process(job.study, job.report, edges=edges, tools=tools, page_url=page_url, joined=joined)
-
-    def look(job: Job) -> None:
-        verify(job.study, job.report, edges=edges)
-
-    return Step("ground", ground), Step("verify", look)
-
-
 def patient(edges: Edges) -> Edges:
     """*edges* whose servers are left alone for a while when they fail again and again."""
     return replace(
@@ -528,7 +508,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     return Services(
         queue=queue,
         results=edges.results,
-        steps=make_steps(intake, edges=patient(edges), tools=tools, page_url=make_page_url(settings)),
+        work=GroundingWork(intake, patient(edges), tools, make_page_url(settings)),
         intake=intake,
         grounder=tools.grounder,
         read_report=tools.read_report,

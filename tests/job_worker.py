@@ -20,12 +20,13 @@ from pathlib import Path
 
 from servers import OUTPUT, ROOT
 
+from plugin import flow
 from plugin.durable import Database, DurableQueue
 from plugin.policy import Policy
-from plugin.ports import Job, JobState, Step
+from plugin.ports import Job, JobState, Step, independent
 from plugin.values import StudyRef
 
-STEPS = ("match", "read", "ground", "write-dicom", "write-fhir", "verify", "finish")
+STEPS = tuple(flow.STEPS)
 MOMENTS = ("before", "within", "after")
 
 
@@ -182,7 +183,7 @@ def main() -> None:
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     queue = queue_at(url, orders)
-    runner = queue.runner(steps_of(Results(Path(folder)), orders))
+    runner = queue.runner(independent(*steps_of(Results(Path(folder)), orders)))
     runner.start()
     ending.wait()
     runner.stop(5)

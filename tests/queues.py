@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from plugin.policy import GiveUp, Policy, Refuse, Retry, failure_of, judge
-from plugin.ports import Backlog, Job, JobState, Priority, Step
+from plugin.ports import Backlog, Job, JobState, Priority, Work
 from plugin.values import ReportRef, StudyRef
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
@@ -29,12 +29,13 @@ class StandingClock:
 
 @dataclass(slots=True)
 class Entry:
-    """A job with what the queue knows besides: when it may begin, since when it is wanted, and how badly."""
+    """A job with what the queue knows besides: when it may begin, since when it is wanted, how badly, what is done."""
 
     job: Job
     due: datetime
     since: datetime
     priority: Priority
+    done: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class MemoryQueue:
             if entry is not None and entry.job.state in ENDED:
                 now = self.clock()
                 entry.due, entry.since = now, now
+                entry.done.clear()
                 entry.job = replace(entry.job, state=JobState.QUEUED, attempts=0, updated=now, error=None)
             return self.get(job_id)
 
@@ -104,8 +106,8 @@ class MemoryQueue:
             waiting = [entry.since for entry in self.entries.values() if entry.job.state is JobState.QUEUED]
             return Backlog(jobs, (self.clock() - min(waiting)).total_seconds() if waiting else 0.0)
 
-    def runner(self, steps: tuple[Step, ...]) -> MemoryRunner:
-        return MemoryRunner(self, steps)
+    def runner(self, work: Work) -> MemoryRunner:
+        return MemoryRunner(self, work)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -139,7 +141,7 @@ class MemoryRunner:
     """One thread that does the jobs; :meth:`once` does one without it."""
 
     queue: MemoryQueue
-    steps: tuple[Step, ...]
+    what: Work
     ending: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -165,19 +167,23 @@ class MemoryRunner:
         return job
 
     def work(self, job: Job) -> None:
-        queue = self.queue
-        for step in self.steps:
-            current = queue.get(job.job_id)
-            if current is None or current.state is not JobState.RUNNING:
-                return
-            if self.ending.is_set():
-                queue.change(job.job_id, JobState.QUEUED, error=job.error, counts=False)
-                return
-            try:
-                step.run(job)
-            except Exception as error:  # noqa: BLE001 - as the runner does
-                self.failed(job, error)
-                return
+        queue, done = self.queue, self.queue.entries[job.job_id].done
+        with self.what(job) as steps:
+            for step in steps:
+                if step.name in done:
+                    continue
+                current = queue.get(job.job_id)
+                if current is None or current.state is not JobState.RUNNING:
+                    return
+                if self.ending.is_set():
+                    queue.change(job.job_id, JobState.QUEUED, error=job.error, counts=False)
+                    return
+                try:
+                    step.run(job)
+                except Exception as error:  # noqa: BLE001 - as the runner does
+                    self.failed(job, error)
+                    return
+                done.add(step.name)
         queue.change(job.job_id, JobState.DONE, error=None)
 
     def failed(self, job: Job, error: Exception) -> None:

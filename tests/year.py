@@ -31,6 +31,7 @@ from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Region, State, Suitability, View
 from nlp.phrases import Assertion, Concept, Phrase, Reading, Section
 from plugin.archive import folder_archive
+from plugin.attempt import GroundingWork
 from plugin.errors import SightlineError, TransientError
 from plugin.fhir.client import FhirClient
 from plugin.fhir.writing import document_id, observation_id
@@ -43,7 +44,6 @@ from plugin.reports.rest import FhirReportStore
 from plugin.results import ResultFolder
 from plugin.values import ReportRef, StudyRef
 from plugin.versions import standing
-from plugin.wiring import make_steps
 
 Json = dict[str, Any]
 BASE = "http://fhir.test/fhir"
@@ -354,8 +354,7 @@ class Site:
         tools = Tools(read, "1", Squares(), 2, "ab", self.clock)
         book = book_at(self.folder / "reports.sqlite")
         self.intake = Intake(archive, self.edges.reports, self.queue, book, ("1",), self.clock)
-        steps = make_steps(self.intake, edges=self.edges, tools=tools, page_url=_page)
-        self.runner = self.queue.runner(steps)
+        self.runner = self.queue.runner(GroundingWork(self.intake, self.edges, tools, _page))
         for job in self.queue.list(1000, state=JobState.RUNNING):
             self.queue.change(job.job_id, JobState.QUEUED, error=None)
 

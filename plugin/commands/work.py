@@ -24,7 +24,7 @@ def run() -> int:
     show_jobs()
     if settings.metrics_port is not None and services.metrics is not None:
         serve_metrics(services.metrics, host=settings.host, port=settings.metrics_port)
-    runner = services.queue.runner(services.steps)
+    runner = services.queue.runner(services.work)
     runner.start()
     Console().print("Working (Ctrl-C ends it)")
     ending.wait()

@@ -184,11 +184,6 @@ def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_nam
     )
 
 
-def uid_of(content: bytes) -> str:
-    """The SOP Instance UID of a DICOM file that Sightline wrote."""
-    return str(dcmread(BytesIO(content), specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-
-
 def series_of(content: bytes) -> str:
     """The Series Instance UID of a DICOM file that Sightline wrote."""
     return str(dcmread(BytesIO(content), specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)

@@ -48,6 +48,7 @@ class Database:
     working: sa.Engine = field(init=False, repr=False)
     noting: sa.Engine = field(init=False, repr=False)
     status: sa.TableClause = field(init=False, repr=False)
+    done: sa.TableClause = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -63,7 +64,11 @@ class Database:
         object.__setattr__(self, "engine", engine)
         object.__setattr__(self, "working", engine if on_sqlite else _postgresql(url, asked_first=False))
         object.__setattr__(self, "noting", _sqlite(url, synchronous="NORMAL") if on_sqlite else engine)
-        object.__setattr__(self, "status", _status_table(SCHEMA if self.on_postgresql else None))
+        schema = SCHEMA if self.on_postgresql else None
+        object.__setattr__(self, "status", _status_table(schema))
+        object.__setattr__(
+            self, "done", sa.table("operation_outputs", sa.column("workflow_uuid", sa.Text), schema=schema)
+        )
 
     @property
     def on_postgresql(self) -> bool:

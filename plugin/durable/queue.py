@@ -18,7 +18,7 @@ from dbos import DBOSClient, DBOSPortableJSONSerializer, Queue, error
 
 from plugin.durable.database import SCHEMA, Database, quiet, usable
 from plugin.policy import Policy
-from plugin.ports import Backlog, Job, JobState, Priority, Step
+from plugin.ports import Backlog, Job, JobState, Priority, Work
 from plugin.values import ReportRef, StudyRef
 
 if TYPE_CHECKING:
@@ -179,11 +179,11 @@ class DurableQueue:
         oldest = min((moment for _, _, moment in rows if moment is not None), default=None)
         return Backlog(jobs, 0.0 if oldest is None else max(0.0, time.time() - oldest))
 
-    def runner(self, steps: tuple[Step, ...]) -> DurableRunner:
+    def runner(self, work: Work) -> DurableRunner:
         """What does the jobs here; one of them per process."""
         from plugin.durable.runner import DurableRunner
 
-        return DurableRunner(self, steps)
+        return DurableRunner(self, work)
 
     def forget(self, now: datetime, *, most: int = 500) -> int:
         """Delete at most *most* of the jobs that ended too long ago, with all that is kept of them; how many."""

@@ -26,7 +26,7 @@ from plugin.durable.presence import presence_of
 from plugin.durable.queue import APPLICATION, QUEUE, SERIALIZER, VERSION, WORKFLOW, job_of
 from plugin.errors import SightlineError, TransientError
 from plugin.policy import GiveUp, Refuse, Retry, Verdict, failure_of, judge
-from plugin.ports import Job, Step
+from plugin.ports import Job, Step, Work
 
 if TYPE_CHECKING:
     from plugin.durable.queue import DurableQueue
@@ -66,9 +66,9 @@ class DurableRunner:
     look_s : seconds between two looks for runners that are gone.
     """
 
-    def __init__(self, queue: DurableQueue, steps: tuple[Step, ...], *, look_s: float = LOOK_S) -> None:
+    def __init__(self, queue: DurableQueue, work: Work, *, look_s: float = LOOK_S) -> None:
         self._queue = queue
-        self._steps = steps
+        self._what = work
         self._look_s = look_s
         self._database = queue.database
         self._presence = presence_of(queue.database)
@@ -170,6 +170,8 @@ class DurableRunner:
                 self._do(claim)
             except (errors.DBOSWorkflowConflictIDError, errors.DBOSWorkflowCancelledError):
                 raise Left from None  # it is somebody else's by now, or nobody's
+            except errors.DBOSUnexpectedStepError:
+                self._begin_again(claim)
             except Exception as error:  # noqa: BLE001 - a defect of the runner; logged without data
                 self._tell(claim, "refused", step="runner", error=error)
                 self._leave(claim, "ERROR", error=failure_of(error).reason)
@@ -191,15 +193,17 @@ class DurableRunner:
     def _do(self, claim: Claim) -> None:
         if self._ending.is_set():
             self._put_back(claim)
+        took_s: dict[str, float] = {}
         with ExitStack() as locks:
             study = f"study {claim.job.study.study_instance_uid}"
             if not self._surely(lambda: locks.enter_context(self._presence.free(study))):
                 self._leave(claim, "DELAYED", error=claim.told.get("error"), after_s=SAME_STUDY_S, counts=False)
-            for step in self._steps:
-                DBOS.run_step({"name": step.name}, self._step, step, claim)
-                if self._ending.is_set() and step is not self._steps[-1]:
+            steps = locks.enter_context(self._what(claim.job))
+            for step in steps:
+                took_s[step.name] = DBOS.run_step({"name": step.name}, self._step, step, claim)["took_s"]
+                if self._ending.is_set() and step is not steps[-1]:
                     self._put_back(claim)
-        self._tell(claim, "done")
+        self._tell(claim, "done", steps=took_s)
 
     def _step(self, step: Step, claim: Claim) -> dict[str, float]:
         """Nothing but how long it took is kept: what was found is in the archive, not in this database."""
@@ -258,6 +262,13 @@ class DurableRunner:
             case GiveUp(reason) | Refuse(reason):
                 self._leave(claim, "ERROR", error=reason)
 
+    def _begin_again(self, claim: Claim) -> None:
+        """An earlier release finished steps of its own, which are none of ours: every step can be done twice."""
+        done = self._database.done
+        forgotten = sa.delete(done).where(done.c.workflow_uuid == claim.job.job_id)
+        self._surely(lambda: self._write(forgotten))
+        self._put_back(claim)
+
     def _put_back(self, claim: Claim) -> None:
         self._leave(claim, "ENQUEUED", error=claim.told.get("error"), counts=False)
 
@@ -294,11 +305,19 @@ class DurableRunner:
         self._surely(lambda: self._write(change))
         raise Left
 
-    def _write(self, change: sa.Update) -> None:
+    def _write(self, change: sa.Update | sa.Delete) -> None:
         with usable(), self._database.working.begin() as connection:
             connection.execute(change)
 
-    def _tell(self, claim: Claim, outcome: str, *, step: str = "", error: Exception | None = None) -> None:
+    def _tell(
+        self,
+        claim: Claim,
+        outcome: str,
+        *,
+        step: str = "",
+        error: Exception | None = None,
+        steps: Mapping[str, float] | None = None,
+    ) -> None:
         """One canonical line per attempt: identifiers and durations, no words of reports, no names."""
         line: dict[str, Any] = {
             "event": "job",
@@ -308,6 +327,8 @@ class DurableRunner:
             "took_s": round(time.monotonic() - claim.began, 3),
             "age_s": round(max(0.0, time.time() - claim.since), 3),
         }
+        if steps is not None:
+            line["steps"] = steps
         if error is not None:
             line |= {"step": step, "error": type(error).__name__}
             if not isinstance(error, SightlineError):

@@ -41,6 +41,11 @@ def selections_among(there: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys("/".join(name) for name in names if name and name[0] == "ImagingSelection"))
 
 
+def resources_in(bundle: str) -> frozenset[str]:
+    """What *bundle*, a transaction of PUT entries, writes, as "Type/id"."""
+    return frozenset(entry["request"]["url"] for entry in json.loads(bundle)["entry"])
+
+
 def settled(bundle: str, there: Sequence[Mapping[str, Any]]) -> str:
     """*bundle*, the transaction of an evidence, for a server that holds *there*.
 

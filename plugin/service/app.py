@@ -74,7 +74,7 @@ def create_app(
         If a route has no rule in :mod:`plugin.access.rules`.
     """
     taken = taking(services, priority=Priority.NEW)
-    runners = (services.queue.runner(services.steps),) if work else ()
+    runners = (services.queue.runner(services.work),) if work else ()
     parts: tuple[Part, ...] = (*runners, *((Watcher(watch, taken),) if watch else ()), *beside)
 
     @asynccontextmanager

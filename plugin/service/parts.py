@@ -8,7 +8,7 @@ from typing import Protocol
 
 from plugin.errors import InputError
 from plugin.intake import Intake
-from plugin.ports import Grounder, JobQueue, ReportReader, Step
+from plugin.ports import Grounder, JobQueue, ReportReader, Work
 from plugin.results import KeptReport
 from plugin.service.metrics import Metrics
 from plugin.values import Radiograph, StudyRef
@@ -44,7 +44,7 @@ class Services:
 
     Parameters
     ----------
-    steps : what is done for each job.
+    work : what is done for each job.
     intake : makes jobs of what is noticed: one for each study and report version.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
     metrics : what this process counts, for ``/metrics``.
@@ -53,7 +53,7 @@ class Services:
 
     queue: JobQueue
     results: Results
-    steps: tuple[Step, ...]
+    work: Work
     intake: Intake
     grounder: Grounder
     read_report: ReportReader

@@ -44,7 +44,7 @@ from plugin.durable import Database, DurableQueue
 from plugin.flow import Tools
 from plugin.identity import derived_uid
 from plugin.policy import Policy
-from plugin.ports import Step
+from plugin.ports import Step, independent
 from plugin.service import create_app, serve
 from plugin.settings import load_settings
 from plugin.wiring import make_archive, make_services, make_watch
@@ -75,7 +75,7 @@ tools = Tools(read_report=None, reader_version="1", grounder=Grounder(), max_fro
 queue = DurableQueue(Database(f"sqlite:///{settings.data_dir}/jobs.sqlite"), Policy(first_s=1), poll_s=0.05)
 services = make_services(settings, tools)
 intake = replace(services.intake, queue=queue)
-services = replace(services, steps=(Step("ground", ground),), queue=queue, intake=intake)
+services = replace(services, work=independent(Step("ground", ground)), queue=queue, intake=intake)
 app = create_app(services, admit=admission(settings), watch=make_watch(settings))
 serve(app, host="127.0.0.1", port=settings.port, tell=lambda address: print(address, flush=True))
 """

@@ -48,8 +48,9 @@ def tools():
 
 def do(services, job):
     """Every step of *job*, as a runner does them."""
-    for step in services.steps:
-        step.run(job)
+    with services.work(job) as steps:
+        for step in steps:
+            step.run(job)
 
 
 def files(folder):

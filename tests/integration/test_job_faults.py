@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,8 +19,9 @@ from sqlalchemy import event
 
 from plugin.durable import Database, DurableQueue
 from plugin.errors import InputError, TransientError
+from plugin.flow import STEPS
 from plugin.policy import DAY_S, Policy
-from plugin.ports import Job, JobState, Step
+from plugin.ports import Job, JobState, Step, independent
 from plugin.values import ReportRef, StudyRef
 
 STUDY = StudyRef("1.2.3")
@@ -59,7 +61,7 @@ def pragma(queue: DurableQueue, name: str, value: object, usual: object) -> Iter
 def works(queue: DurableQueue, *job_ids: str, timeout_s: float = 30) -> list[str]:
     """The jobs that a runner does until *job_ids* are done, in order."""
     did: list[str] = []
-    runner = queue.runner((Step("ground", lambda job: did.append(job.job_id)),))
+    runner = queue.runner(independent(Step("ground", lambda job: did.append(job.job_id))))
     runner.start()
     try:
         deadline = time.monotonic() + timeout_s
@@ -242,7 +244,7 @@ def rows_of(queue: DurableQueue, table: str) -> int:
 
 def test_failed_jobs_stay_four_times_as_long(sqlite_queue: DurableQueue) -> None:
     sqlite_queue.put("a", STUDY)
-    failing = sqlite_queue.runner((Step("ground", refuse),))
+    failing = sqlite_queue.runner(independent(Step("ground", refuse)))
     failing.start()
     while not sqlite_queue.list(state=JobState.FAILED):
         time.sleep(0.02)
@@ -253,12 +255,41 @@ def test_failed_jobs_stay_four_times_as_long(sqlite_queue: DurableQueue) -> None
     assert sqlite_queue.forget(now + timedelta(days=121)) == 1
 
 
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+def test_a_job_that_an_earlier_release_began_with_other_steps_begins_again(
+    server: str, request: pytest.FixtureRequest
+) -> None:
+    queue: DurableQueue = request.getfixturevalue(f"{server}_queue")
+    queue.put("a", STUDY)
+    begun, did = threading.Event(), list[str]()
+
+    def hang(_: Job) -> None:
+        begun.set()
+        time.sleep(60)
+
+    before = queue.runner(independent(Step("ground", lambda _: None), Step("verify", hang)))
+    before.start()
+    assert begun.wait(30)
+    before.stop(0)
+
+    after = queue.runner(independent(*(Step(name, lambda _, name=name: did.append(name)) for name in STEPS)))
+    after.start()
+    deadline = time.monotonic() + 60
+    while not is_done(queue.get("a")):
+        assert time.monotonic() < deadline, queue.list()
+        time.sleep(0.02)
+    after.stop(5)
+
+    assert did == list(STEPS)
+    assert [job.attempts for job in queue.list()] == [1]
+
+
 def refuse(_: Job) -> None:
     raise InputError("The study has no report.")
 
 
 def test_one_runner_works_per_process(sqlite_queue: DurableQueue) -> None:
-    one, two = sqlite_queue.runner(()), sqlite_queue.runner(())
+    one, two = sqlite_queue.runner(independent()), sqlite_queue.runner(independent())
     one.start()
 
     with pytest.raises(RuntimeError, match="one runner"):
@@ -279,7 +310,7 @@ def test_neither_names_nor_words_of_reports_are_in_the_database(sqlite_queue: Du
     def find(_: Job) -> str:
         return "Large left pleural effusion."
 
-    runner = sqlite_queue.runner((Step("read", find),))
+    runner = sqlite_queue.runner(independent(Step("read", find)))
     runner.start()
     while not is_done(sqlite_queue.get("a")):
         time.sleep(0.02)

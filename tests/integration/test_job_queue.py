@@ -18,7 +18,7 @@ from servers import PostgresServer
 from plugin.durable import Database, DurableQueue
 from plugin.errors import ConformanceError, InputError, TransientError, UnavailableError
 from plugin.policy import Policy
-from plugin.ports import Job, JobQueue, JobState, Priority, Step
+from plugin.ports import Job, JobQueue, JobState, Priority, Step, independent
 from plugin.values import ReportRef, StudyRef
 
 STUDY, OTHER = StudyRef("1.2.3"), StudyRef("1.2.4")
@@ -89,7 +89,7 @@ class Work:
 
 @contextmanager
 def working(queue: JobQueue, *steps: Step) -> Iterator[None]:
-    runner = queue.runner(steps)
+    runner = queue.runner(independent(*steps))
     runner.start()
     try:
         yield
@@ -357,7 +357,7 @@ class TestEveryQueue:
             begun.set()
             time.sleep(0.2)
 
-        runner = queue.runner((Step("read", read), Step("write", did.append)))
+        runner = queue.runner(independent(Step("read", read), Step("write", did.append)))
         runner.start()
         assert begun.wait(30)
         runner.stop(10)

@@ -16,7 +16,8 @@ from job_worker import Orders, Results, done, put, queue_at, worker_on
 from servers import PostgresServer
 
 from plugin.durable import DurableQueue
-from plugin.ports import JobState, Step
+from plugin.flow import STEPS
+from plugin.ports import JobState, Step, independent
 
 JOBS = int(os.environ.get("SIGHTLINE_JOBS", "120"))
 # The promise is 15 ms on a machine of its own; processor time counts more where cores are shared.
@@ -36,7 +37,7 @@ def test_a_job_costs_little_processor_time_and_room(
     began = time.process_time()
 
     put(queue, JOBS)
-    runner = queue.runner((Step("ground", lambda _: None), Step("verify", lambda _: None)))
+    runner = queue.runner(independent(*(Step(name, lambda _: None) for name in STEPS)))
     runner.start()
     while queue.backlog().jobs[JobState.DONE] < JOBS:
         time.sleep(0.5)

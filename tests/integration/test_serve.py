@@ -22,7 +22,7 @@ from pathlib import Path
 from evidence import CARD, kept_of, make_evidence
 from memory import Site, image, report
 from plugin.durable import Database, DurableQueue
-from plugin.ports import Step
+from plugin.ports import Step, independent
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app, serve
 from plugin.values import StudyRef
@@ -37,7 +37,7 @@ FILES = (ResultFile("evidence.html", b"<p>page</p>"),)
 services = Services(
     queue=queue,
     results=results,
-    steps=(Step("ground", lambda job: results.write(job.study, kept_of(make_evidence()), FILES)),),
+    work=independent(Step("ground", lambda job: results.write(job.study, kept_of(make_evidence()), FILES))),
     intake=site.intake,
     grounder=None,
     read_report=None,

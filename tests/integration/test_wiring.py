@@ -85,8 +85,8 @@ def test_an_archive_that_is_away_is_left_alone_by_the_jobs(tmp_path: Path, tools
     job = Job("a", StudyRef(STUDY), JobState.RUNNING, 1, datetime.now(UTC))
     failures = []
     for _ in range(6):
-        with pytest.raises(TransientError) as caught:
-            services.steps[0].run(job)
+        with services.work(job) as (match, *_), pytest.raises(TransientError) as caught:
+            match.run(job)
         failures.append(type(caught.value))
 
     assert failures == [TransientError] * 5 + [UnavailableError]

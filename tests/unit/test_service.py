@@ -29,7 +29,7 @@ from model.values import Grounding, Heatmap, ModelCard, Query, Question, Region,
 from nlp.phrases import Assertion, Concept, Laterality, Phrase, Reading, Section
 from plugin.errors import ConformanceError, InputError, TransientError
 from plugin.page.evidence import evidence_json, evidence_page
-from plugin.ports import Job, JobState, Step
+from plugin.ports import Job, JobState, Step, independent
 from plugin.results import KeptReport, ResultFile, ResultFolder
 from plugin.service import Check, Services, create_app
 from plugin.service.app import serve
@@ -117,7 +117,7 @@ def works(tmp_path: Path) -> Works:
     services = Services(
         queue=site.queue,
         results=ResultFolder(tmp_path / "results"),
-        steps=(Step("ground", grounded.append),),
+        work=independent(Step("ground", grounded.append)),
         intake=site.intake,
         grounder=grounder,
         read_report=read_report,
@@ -572,7 +572,7 @@ class TestWork:
             works.grounded.append(job)
             done.set()
 
-        with client_of(replace(works.services, steps=(Step("ground", ground),)), work=True) as client:
+        with client_of(replace(works.services, work=independent(Step("ground", ground))), work=True) as client:
             client.post("/studies", json={"study_instance_uid": UID})
             assert done.wait(5)
 

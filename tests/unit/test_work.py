@@ -14,7 +14,7 @@ from evidence import STUDY
 from queues import MemoryQueue
 
 from plugin.commands import work
-from plugin.ports import JobState, Step
+from plugin.ports import JobState, Step, independent
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_it_works_until_it_is_asked_to_end_and_finishes_the_job_at_hand(monkeypa
 
     monkeypatch.setattr(work, "load_settings", lambda: SimpleNamespace(metrics_port=None))
     monkeypatch.setattr(work, "make_tools", lambda _: None)
-    services = SimpleNamespace(queue=queue, steps=(Step("ground", ground),))
+    services = SimpleNamespace(queue=queue, work=independent(Step("ground", ground)))
     monkeypatch.setattr(work, "make_services", lambda *_: services)
     threading.Thread(target=lambda: (begun.wait(10), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
 

@@ -1,0 +1,204 @@
+"""The steps of a job, whoever begins with which: what they hand on lives in memory, so any of them may be the first."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from year import MemoryFhir, Site, Squares, Told, read
+
+from model.geometry import Orientation
+from model.values import Suitability
+from plugin.attempt import GroundingWork
+from plugin.errors import TransientError, UnavailableError, WithdrawnError
+from plugin.flow import STEPS, Tools
+from plugin.ports import Job
+
+NAMES = tuple(STEPS)
+
+
+@dataclass
+class Counting:
+    """Counts what is asked of *inner*; *held* calls wait until they may go on."""
+
+    inner: Any
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.inner, name)
+
+        def called(*args: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            return method(*args, **options)
+
+        return called if callable(method) else method
+
+
+def site_at(folder: Path) -> Site:
+    """A site with one study of two images, and a job for its report."""
+    server = MemoryFhir()
+    site = Site(folder, server, httpx.MockTransport(server.answer), tag="s")
+    site.add_image(0)
+    site.add_image(0)
+    site.tell("a", Told((0,), ("Effusion", "No fracture", "Nodule"), "final", 0))
+    site.notice("a")
+    return site
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    sites: list[Site] = []
+
+    def make(name: str) -> Site:
+        sites.append(site_at(tmp_path / name))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[[str], Site]) -> Site:
+    return make_site("site")
+
+
+def work_of(site: Site, grounder: Any = None) -> GroundingWork:
+    """As a process makes it when it starts."""
+    return GroundingWork(site.intake, site.edges, Tools(read, "1", grounder or Squares(), 2, "ab", site.clock))
+
+
+def job_of(site: Site) -> Job:
+    (job,) = site.queue.list()
+    return job
+
+
+def do(site: Site, *names: str, work: GroundingWork | None = None) -> None:
+    """The steps *names* of the job, in one attempt of a process of its own."""
+    with (work or work_of(site))(job_of(site)) as steps:
+        for step in steps:
+            if step.name in names:
+                step.run(job_of(site))
+
+
+def everything(site: Site) -> dict[str, Any]:
+    """What stands in archive, report store and results."""
+    folders = (site.folder / "images", site.folder / "data")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts]
+    assert isinstance(site.server, MemoryFhir)
+    resources = {name: site.server.current(name) or {} for name in site.server.versions}
+    return {str(path.relative_to(site.folder)): path.read_bytes() for path in files} | {
+        name: {key: value for key, value in each.items() if key != "meta"} for name, each in resources.items()
+    }
+
+
+@pytest.mark.parametrize("number", range(1, len(NAMES)))
+def test_a_step_that_another_process_begins_with_leaves_what_an_undisturbed_job_leaves(
+    number: int, make_site: Callable[[str], Site]
+) -> None:
+    undisturbed, disturbed = make_site("undisturbed"), make_site("disturbed")
+    do(undisturbed, *NAMES)
+
+    do(disturbed, *NAMES[:number])
+    do(disturbed, *NAMES[number:])
+
+    assert everything(disturbed) == everything(undisturbed)
+    disturbed.check()
+
+
+def test_an_attempt_reads_each_image_once_and_asks_the_model_once(site: Site) -> None:
+    archive, grounder = Counting(site.archive), Counting(Squares())
+    site.edges = replace(site.edges, archive=archive)
+
+    do(site, *NAMES, work=work_of(site, grounder))
+
+    assert archive.calls == {"describe": 1, "read": 2, "results": 2, "store": 1}
+    assert grounder.calls["ground_all"] == 1
+
+
+def test_a_step_that_is_not_begun_does_nothing_of_those_after_it(site: Site) -> None:
+    before = everything(site)
+
+    do(site, "match", "fetch", "read", "ground")
+
+    assert everything(site) == before
+
+
+def test_a_report_amended_between_two_steps_is_written_as_it_is_now(site: Site) -> None:
+    do(site, *NAMES[:5])
+    site.tell("a", Told((0,), ("Nodule", "Mild edema"), "amended", 0))
+
+    do(site, *NAMES[5:])
+
+    site.check()
+
+
+def test_a_report_withdrawn_between_two_steps_is_taken_back(site: Site) -> None:
+    do(site, *NAMES[:6])
+    site.tell("a", Told((0,), ("Effusion",), "entered-in-error", 0))
+
+    with pytest.raises(WithdrawnError):
+        do(site, *NAMES[6:])
+
+    site.check()
+
+
+def test_what_the_archive_lost_is_stored_again_by_the_next_attempt(site: Site) -> None:
+    do(site, *NAMES[:6])
+    lost = sorted((site.folder / "images").glob("SEG-*"))
+    lost[0].unlink()
+    forgetful = Counting(site.archive)
+    forgetful.store = lambda *_: None
+    edges, site.edges = site.edges, replace(site.edges, archive=forgetful)
+    with pytest.raises(TransientError, match="the archive does not show 1 of 3"):
+        do(site, "verify")
+    site.edges = edges
+
+    do(site, "verify", "finish")
+
+    site.check()
+
+
+def test_a_study_that_another_worker_is_at_is_left_alone_without_waiting(site: Site) -> None:
+    with (
+        site.edges.results.alone(site.studies[0]),
+        pytest.raises(UnavailableError, match="Another worker") as caught,
+    ):
+        do(site, "match")
+
+    assert caught.value.retry_after_s
+    do(site, *NAMES)
+    site.check()
+
+
+class Slow(Squares):
+    """A grounder that takes as long as it is told."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def suitability(self, pixels: Any, orientation: Orientation) -> Suitability:
+        self.begun.set()
+        assert self.go_on.wait(60)
+        return super().suitability(pixels, orientation)
+
+
+def test_a_step_that_nobody_waits_for_keeps_its_study_until_it_ends(site: Site) -> None:
+    slow, study = Slow(), site.studies[0]
+    with work_of(site, slow)(job_of(site)) as (_, fetch, *_):
+        left = threading.Thread(target=fetch.run, args=(job_of(site),))
+        left.start()
+        assert slow.begun.wait(60)
+
+    with pytest.raises(UnavailableError), site.edges.results.alone(study, patience_s=0):
+        pass
+    slow.go_on.set()
+    left.join(60)
+    with site.edges.results.alone(study, patience_s=0):
+        pass
