@@ -40,6 +40,7 @@ class StandIn:
     sop_instance_uid: str
     content: bytes
     segments: tuple[str, ...] = ()
+    file_name: str = "stand-in.dcm"
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,9 +185,28 @@ def _similarity(
     from model.encoders.similarity import SimilarityNetwork, pair_of
 
     body, shipped = load_weights(SHIPPED)
-    both = hashlib.sha256(f"{manifest.sha256} {shipped.sha256}".encode()).hexdigest()
     network = SimilarityNetwork(config, pair_of(config, parameters), body)
-    return network.eval(), replace(manifest, sha256=both)
+    return network.eval(), replace(manifest, sha256=_both(manifest.sha256, shipped.sha256))
+
+
+def _both(own: str, shipped: str) -> str:
+    return hashlib.sha256(f"{own} {shipped}".encode()).hexdigest()
+
+
+def digests_of(path: Path) -> frozenset[str]:
+    """What results may name as the weights at *path*, a file or its folder: they alone, or with the shipped ones.
+
+    Raises
+    ------
+    WeightsError
+        If there are none.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        own = sha256_of(file)
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read: {error.strerror}") from error
+    return frozenset({own, _both(own, load_manifest(SHIPPED).sha256)})
 
 
 def fetch_weights(source: str, *, manifest_sha256: str | None, cache: Path, offline: bool = False) -> Path:

@@ -113,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument("--dir", type=Path, default=Path("stack-output"), help="folder for everything it keeps")
     stack.add_argument("--port", type=int, default=8042, help="of the service; the two after it are taken, too")
 
+    verify = commands.add_parser("verify", help="whether results belong together, and to image, report and model")
+    verify.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILES", help="one result, and its images")
+    verify.add_argument("--report", type=Path, help="the report that was read: FHIR (.json), or .txt")
+    verify.add_argument("--weights", type=Path, metavar="DIR_OR_FILE", help="the weights that were used")
+    verify.add_argument("--settings", action="store_true", help="compare with the settings of this machine, too")
+
     _add_running(commands)
     return parser
 
@@ -198,6 +204,12 @@ def _adopt(parsed: argparse.Namespace) -> None:
     run(parsed.source, encoder=parsed.encoder, out=parsed.out, digests=parsed.sha256, cache=cache, offline=offline)
 
 
+def _verify(parsed: argparse.Namespace) -> int:
+    from plugin.commands.verify import run
+
+    return run(tuple(parsed.paths), report=parsed.report, weights=parsed.weights, settings=parsed.settings)
+
+
 def _stack(parsed: argparse.Namespace) -> int:
     from plugin.commands import stack
 
@@ -255,6 +267,7 @@ _COMMANDS = {
     "train": _train,
     "evaluate": _evaluate,
     "adopt": _adopt,
+    "verify": _verify,
     "serve": _serve,
     "work": _work,
     "keys": _keys,

@@ -608,11 +608,18 @@ def outputs_of(
         *((structured,) if structured else ()),
         *(pictures(evidence) if with_pictures else ()),
     )
-    page = evidence_page(evidence)
+    page, document = evidence_page(evidence), evidence_json(evidence)
     return Outputs(
         instances=(*listed, *(heatmaps(evidence) if with_heatmaps else ())),
-        bundle=bundle_of(evidence, page_url=page_url, instances=listed, page=page.encode(), release=release),
-        document=evidence_json(evidence),
+        bundle=bundle_of(
+            evidence,
+            page_url=page_url,
+            instances=listed,
+            page=page.encode(),
+            document=document.encode(),
+            release=release,
+        ),
+        document=document,
         page=page,
         multimedia=multimedia_json(evidence, organization=organization),
     )

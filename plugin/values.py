@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -441,6 +442,26 @@ class Provenance:
         return makers_of(self.model, reader_version=self.reader_version, settings_sha256=self.settings_sha256)
 
 
+class Keyed(Protocol):
+    """What has a key of :func:`key_of`."""
+
+    @property
+    def key(self) -> tuple[str, ...]: ...
+
+
+def key_of(
+    study: StudyRef, report: ReportRef, provenance: Provenance, *, images: tuple[str, ...], again: int
+) -> tuple[str, ...]:
+    """What evidence is about, but for people's decisions: equal keys mean equal results.
+
+    Parameters
+    ----------
+    images : SOP instance UIDs of the grounded images, then of those that were only looked at.
+    """
+    told = (study.study_instance_uid, report.report_id, report.version, provenance.report_sha256)
+    return (*told, *provenance.makers, *images, *((str(again),) if again else ()))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """The joined result for one study and one report version.
@@ -474,17 +495,10 @@ class Evidence:
     @property
     def key(self) -> tuple[str, ...]:
         """What this evidence is about: equal keys mean equal results."""
-        return (
-            self.study.study_instance_uid,
-            self.report.ref.report_id,
-            self.report.ref.version,
-            self.provenance.report_sha256,
-            *self.provenance.makers,
-            *(image.ref.sop_instance_uid for image in self.images),
-            *(other.image.sop_instance_uid for other in self.references),
-            *((str(self.again),) if self.again else ()),
-            *(decision.key for decision in self.decisions),
-        )
+        images = (*(image.ref for image in self.images), *(other.image for other in self.references))
+        uids = tuple(image.sop_instance_uid for image in images)
+        told = key_of(self.study, self.report.ref, self.provenance, images=uids, again=self.again)
+        return (*told, *(decision.key for decision in self.decisions))
 
     @property
     def decisions(self) -> tuple[RegionDecision, ...]:

@@ -300,8 +300,8 @@ PROVENANCE = profile(
         rule(
             "sl-40",
             "Sources are one report version and, of results, the hash of the text that was read",
-            f"{BY_A_PERSON} or ({naming(WHAT, 'DiagnosticReport')}.count() = 1 and (activity.exists()"
-            " or entity.what.identifier.where(value.startsWith('ni:///sha-256;')).count() = 1))",
+            f"{BY_A_PERSON} or ({naming(WHAT, 'DiagnosticReport')}.count() = 1 and (activity.exists() or {WHAT}.where("
+            "display.startsWith('text used:') and identifier.value.startsWith('ni:///sha-256;')).count() = 1))",
         ),
         rule(
             "sl-41",

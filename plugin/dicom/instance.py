@@ -6,6 +6,7 @@ Nothing here reads a clock or draws a random number: the same evidence gives the
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -23,7 +24,7 @@ from model.values import ModelCard
 from plugin.dicom.header import MANUFACTURER, MODEL_NAME, read_part10, text, tolerant
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
-from plugin.values import ImageRef, Radiograph
+from plugin.values import ImageRef, Provenance, Radiograph
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("implementation", "sightline"))
 IMPLEMENTATION_VERSION_NAME = "SIGHTLINE"  # PS3.10 7.1: SH, at most 16 characters
@@ -145,6 +146,22 @@ def reference_to(image: ImageRef) -> Dataset:
     dataset.StudyInstanceUID = image.study.study_instance_uid
     dataset.SeriesInstanceUID = image.series_instance_uid
     return dataset
+
+
+def inputs_of(provenance: Provenance, pixels: Mapping[str, str]) -> dict[str, str]:
+    """What the model was run with, by hash; the parameters of the algorithm in SEG and SR (PS3.3 10-19).
+
+    Parameters
+    ----------
+    pixels : hash of the decoded pixels of each image, by the name that its parameter has.
+    """
+    return {
+        "weights_sha256": provenance.model.weights_sha256,
+        "threshold": f"{provenance.model.threshold:g}",
+        "settings_sha256": provenance.settings_sha256,
+        "report_sha256": provenance.report_sha256,
+        **pixels,
+    }
 
 
 def observer(model: ModelCard, *, software_version: str) -> ObserverContext:

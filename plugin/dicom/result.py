@@ -24,6 +24,8 @@ from plugin.errors import InputError
 # What pydicom and highdicom raise when an attribute, an item or pixels are missing.
 _DAMAGES = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
 
+_NOT_OURS = "this report was not written by Sightline, or it is damaged"
+
 Box = tuple[float, float, float, float]
 
 
@@ -106,14 +108,28 @@ def read_report(content: bytes) -> tuple[ReadPhrase, ...]:
     InputError
         If *content* is not such an object.
     """
-    dataset = _read(content, ComprehensiveSRStorage)
+    groups = groups_in(_read(content, ComprehensiveSRStorage))
+    try:
+        return tuple([_phrase(uid, found) for uid, found in groups.items()])
+    except _DAMAGES as error:
+        raise InputError(_NOT_OURS) from error
+
+
+def groups_in(dataset: Dataset) -> dict[str, list[Dataset]]:
+    """The measurement groups of each phrase of a report that Sightline wrote, by tracking UID, in its order.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
     groups: dict[str, list[Dataset]] = {}
     try:
         for group in _groups(dataset):
             groups.setdefault(_value(group, dicom.DCM.TrackingUniqueIdentifier), []).append(group)
-        return tuple([_phrase(uid, found) for uid, found in groups.items()])
     except _DAMAGES as error:
-        raise InputError("this report was not written by Sightline, or it is damaged") from error
+        raise InputError(_NOT_OURS) from error
+    return groups
 
 
 def _read(content: bytes, sop_class_uid: str) -> Dataset:
@@ -128,7 +144,7 @@ def _read(content: bytes, sop_class_uid: str) -> Dataset:
 
 def _groups(item: Dataset) -> Iterator[Dataset]:
     for child in item.get("ContentSequence", ()):
-        if _is(child, dicom.DCM.MeasurementGroup):
+        if named(child, dicom.DCM.MeasurementGroup):
             yield child
         else:
             yield from _groups(child)
@@ -136,29 +152,30 @@ def _groups(item: Dataset) -> Iterator[Dataset]:
 
 def _phrase(tracking_uid: str, groups: list[Dataset]) -> ReadPhrase:
     items = [item for group in groups for item in group.ContentSequence]
-    regions = [item for item in items if _is(item, dicom.DCM.ImageRegion)]
-    frames = [item for item in items if _is(item, dicom.DCM.ReferencedSegmentationFrame)]
-    certainties = [item for item in items if _is(item, dicom.DCM.CertaintyOfFinding)]
+    regions = [item for item in items if named(item, dicom.DCM.ImageRegion)]
+    frames = [item for item in items if named(item, dicom.DCM.ReferencedSegmentationFrame)]
+    certainties = [item for item in items if named(item, dicom.DCM.CertaintyOfFinding)]
     return ReadPhrase(
         tracking_uid=tracking_uid,
         tracking_id=_value(groups[0], dicom.DCM.TrackingIdentifier),
-        phrase=next(item.TextValue for item in items if _is(item, dicom.DCM.Comment)),
+        phrase=next(item.TextValue for item in items if named(item, dicom.DCM.Comment)),
         boxes=tuple((_referenced(item.ContentSequence[0]).ReferencedSOPInstanceUID, _box(item)) for item in regions),
         frames=tuple(
             (reference.ReferencedSOPInstanceUID, int(reference.ReferencedFrameNumber))
             for reference in map(_referenced, frames)
         ),
         probabilities=tuple(float(item.MeasuredValueSequence[0].NumericValue) / 100 for item in certainties),
-        conclusions=tuple(item.TextValue for item in items if _is(item, dicom.DCM.Conclusion)),
+        conclusions=tuple(item.TextValue for item in items if named(item, dicom.DCM.Conclusion)),
     )
 
 
-def _is(item: Dataset, name: Code) -> bool:
+def named(item: Dataset, name: Code) -> bool:
+    """Whether *name* is the concept name of a content item."""
     return bool(hd.CodedConcept.from_dataset(item.ConceptNameCodeSequence[0]) == name)
 
 
 def _value(group: Dataset, name: Code) -> str:
-    item = next(item for item in group.ContentSequence if _is(item, name))
+    item = next(item for item in group.ContentSequence if named(item, name))
     return str(item.UID if item.ValueType == "UIDREF" else item.TextValue)
 
 

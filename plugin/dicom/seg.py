@@ -17,11 +17,11 @@ from pydicom import Dataset
 from nlp.phrases import Phrase
 from plugin.dicom import codes
 from plugin.dicom.header import MANUFACTURER
-from plugin.dicom.instance import WrittenInstance, equipment, finished, source_dataset, without_name
+from plugin.dicom.instance import WrittenInstance, equipment, finished, inputs_of, source_dataset, without_name
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
 from plugin.ports import report_code
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Provenance, Radiograph, Verdict
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Keyed, Provenance, Radiograph, Verdict
 
 SERIES_NUMBER = 9001
 # PS3.5 6.2 counts characters of LO and ST; dciodvfy and other readers count bytes, so that is what we keep to.
@@ -41,7 +41,7 @@ PALETTE = (
 Mask = npt.NDArray[np.bool_]
 
 
-def segmentation_uid(evidence: Evidence, image: ImageRef) -> str:
+def segmentation_uid(evidence: Keyed, image: ImageRef) -> str:
     """The SOP instance UID of the Segmentation of *image*."""
     return derived_uid("segmentation", *evidence.key, image.sop_instance_uid)
 
@@ -124,7 +124,12 @@ def _segmentation(
         pixel_array=np.stack([mask for _, mask in lit], axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _description(phrase, at, image=radiograph.ref, provenance=evidence.provenance)
+            described(
+                phrase,
+                at,
+                image=radiograph.ref,
+                algorithm=algorithm_of(evidence.provenance, radiograph.source_sha256),
+            )
             for at, (phrase, _) in enumerate(lit, start=1)
         ],
         # An own series for each image: one series has one Frame of Reference (PS3.3 C.7.4.1).
@@ -149,7 +154,10 @@ def _segmentation(
     return replace(written, segments=tuple(phrase.tracking_uid for phrase, _ in lit))
 
 
-def _description(phrase: GroundedPhrase, number: int, *, image: ImageRef, provenance: Provenance) -> SegmentDescription:
+def described(
+    phrase: GroundedPhrase, number: int, *, image: ImageRef, algorithm: AlgorithmIdentificationSequence
+) -> SegmentDescription:
+    """Segment *number* of a Segmentation of *image*, which shows *phrase*."""
     said = phrase.phrase
     drawn = any(each.verdict is Verdict.REDRAWN for each in phrase.decisions_on(image))
     region = codes.site(said)
@@ -159,7 +167,7 @@ def _description(phrase: GroundedPhrase, number: int, *, image: ImageRef, proven
         segmented_property_category=codes.property_category(said.finding),
         segmented_property_type=codes.property_type(said.finding),
         algorithm_type=SegmentAlgorithmTypeValues.MANUAL if drawn else SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=None if drawn else _algorithm(provenance),
+        algorithm_identification=None if drawn else algorithm,
         tracking_uid=phrase.tracking_uid,
         tracking_id=phrase.tracking_id,
         anatomic_regions=None if region is None else [region],
@@ -176,14 +184,15 @@ def _add_laterality(segment: Dataset, phrase: Phrase) -> None:
             region.AnatomicRegionModifierSequence = [CodedConcept.from_code(codes.LATERALITY[phrase.laterality])]
 
 
-def _algorithm(provenance: Provenance) -> AlgorithmIdentificationSequence:
+def algorithm_of(provenance: Provenance, pixels_sha256: str) -> AlgorithmIdentificationSequence:
+    """The model, and by hash what it was run with."""
     model = provenance.model
     return AlgorithmIdentificationSequence(
         name=model.name[:64],
         family=codes.ARTIFICIAL_INTELLIGENCE,
         version=model.version[:64],
         source=MANUFACTURER,
-        parameters={"weights_sha256": model.weights_sha256, "threshold": f"{model.threshold:g}"},
+        parameters=inputs_of(provenance, {"pixels_sha256": pixels_sha256}),
     )
 
 

@@ -28,13 +28,24 @@ from plugin.dicom.instance import (
     WrittenInstance,
     equipment,
     finished,
+    inputs_of,
     observer,
     reference_to,
     source_dataset,
     without_name,
 )
 from plugin.identity import derived_uid
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Placement, Provenance, RegionDecision, Verdict
+from plugin.values import (
+    Evidence,
+    GroundedPhrase,
+    ImageRef,
+    Keyed,
+    Placement,
+    Provenance,
+    RegionDecision,
+    ReportRef,
+    Verdict,
+)
 
 SERIES_NUMBER = 9101
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
@@ -68,7 +79,7 @@ class Frame(NamedTuple):
 Frames = Mapping[tuple[str, str], Frame]
 
 
-def report_uid(evidence: Evidence) -> str:
+def report_uid(evidence: Keyed) -> str:
     """The SOP instance UID of the report on *evidence*."""
     return derived_uid("report", *evidence.key)
 
@@ -152,8 +163,8 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
     asks for a region, and viewers offer a jump to nowhere.
     """
     phrases = _key_first(evidence.phrases)
-    regions = [group for phrase in phrases for group in _region_groups(phrase, frames)]
-    statements = [group for phrase in phrases for group in _statement(phrase)]
+    regions = [group for phrase in phrases for group in region_groups(phrase, frames)]
+    statements = [group for phrase in phrases for group in statement(phrase)]
     root = hd.ContainerContentItem(name=dicom.DCM.ImagingMeasurementReport, template_id="1500")
     root.ContentSequence = hd.ContentSequence(
         [
@@ -168,7 +179,8 @@ def _content(evidence: Evidence, frames: Frames) -> hd.ContainerContentItem:
             _image_library(evidence),
             *([_container(dicom.DCM.ImagingMeasurements, regions)] if regions else []),
             _container(codes.QUALITATIVE_EVALUATIONS, statements),
-            _text(codes.SOURCE_REPORT, _identify(evidence)),
+            _text(codes.SOURCE_REPORT, identified(evidence.report.ref, evidence.provenance)),
+            _text(dicom.DCM.AlgorithmParameters, _inputs(evidence)),
         ]
     )
     return root
@@ -186,9 +198,19 @@ def _person(name: str) -> hd.ObserverContext:
     )
 
 
-def _identify(evidence: Evidence) -> str:
-    report = evidence.report.ref
-    return f"id {report.report_id}; version {report.version}; SHA-256 {evidence.provenance.report_sha256}"
+def identified(report: ReportRef, provenance: Provenance) -> str:
+    """Which report it is about, and its text by hash."""
+    return f"id {report.report_id}; version {report.version}; SHA-256 {provenance.report_sha256}"
+
+
+def inputs(provenance: Provenance, pixels: Mapping[str, str]) -> str:
+    """In the form of Algorithm Parameters in a Segmentation; *pixels* are hashes by the UID of their image."""
+    named = {f"pixels_sha256 {uid}": sha256 for uid, sha256 in pixels.items()}
+    return ",".join(f"{name}={value}" for name, value in inputs_of(provenance, named).items())
+
+
+def _inputs(evidence: Evidence) -> str:
+    return inputs(evidence.provenance, {image.ref.sop_instance_uid: image.source_sha256 for image in evidence.images})
 
 
 def _container(name: Code, items: Sequence[hd.ContentItem]) -> hd.ContainerContentItem:
@@ -258,7 +280,7 @@ def _key_first(phrases: tuple[GroundedPhrase, ...]) -> list[GroundedPhrase]:
     return sorted(phrases, key=rank)
 
 
-def _region_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
+def region_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.ContentItem]:
     """A TID 1410 group for each rectangle, then one for each segmentation frame, under one tracking UID."""
     for placement in phrase.placements:
         for region in sorted(placement.regions, key=lambda region: -region.probability):
@@ -268,7 +290,7 @@ def _region_groups(phrase: GroundedPhrase, frames: Frames) -> Iterator[hd.Conten
             yield from _frame_group(phrase, placement.image, frame)
 
 
-def _statement(phrase: GroundedPhrase) -> hd.ContentSequence:
+def statement(phrase: GroundedPhrase) -> hd.ContentSequence:
     """A TID 1501 group: the phrase, what it claims, the certainty on each image, and why it is lit or not."""
     group = hd.MeasurementsAndQualitativeEvaluations(
         measurements=[_certainty(placement) for placement in phrase.placements], **_context(phrase)

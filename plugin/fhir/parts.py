@@ -13,7 +13,7 @@ from plugin.fhir.codes import DICOM_UID_SYSTEM
 from plugin.fhir.resource import is_fhir_id
 from plugin.identity import derived_id
 from plugin.page.document import ProvenancePart
-from plugin.values import Evidence, Provenance
+from plugin.values import Evidence, Provenance, ReportRef
 
 Fhir = dict[str, Any]
 """A resource, or a part of one, while it is built; None means absent. Never leaves the FHIR modules."""
@@ -57,7 +57,11 @@ def subject_of(evidence: Evidence) -> Fhir | None:
 
 def report_reference(evidence: Evidence) -> Fhir:
     """The report version that was read; by identifier when it is not a resource of its own."""
-    ref = evidence.report.ref
+    return reference_to_report(evidence.report.ref)
+
+
+def reference_to_report(ref: ReportRef) -> Fhir:
+    """As :func:`report_reference`."""
     if not is_fhir_id(ref.report_id):
         return logical(URI, ref.report_id, kind="DiagnosticReport")
     version = f"/_history/{ref.version}" if is_fhir_id(ref.version) else ""
@@ -97,6 +101,11 @@ def hash_uri(sha256: str) -> str:
     """RFC 6920: a name for content by its hash."""
     digest = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
     return f"ni:///sha-256;{digest}"
+
+
+def content_reference(sha256: str, display: str) -> Fhir:
+    """A reference to bytes by their hash, whoever keeps them."""
+    return logical(URI, hash_uri(sha256)) | {"display": display}
 
 
 def narrative(*sentences: str) -> Fhir:

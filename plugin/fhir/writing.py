@@ -42,12 +42,12 @@ from plugin.fhir.parts import (
     URI,
     Fhir,
     clean,
+    content_reference,
     device_id,
     fingerprint,
     hash_uri,
     instance_reference,
     instant_of,
-    logical,
     name_of,
     narrative,
     present,
@@ -58,7 +58,7 @@ from plugin.fhir.parts import (
 )
 from plugin.fhir.r5 import as_r5
 from plugin.fhir.selections import About, selections_of
-from plugin.identity import derived_id
+from plugin.identity import derived_id, sha256_hex
 from plugin.page.document import evidence_document
 from plugin.values import Evidence, GroundedPhrase, ImageRef, Person, Placement, Provenance, RegionDecision, Verdict
 
@@ -77,6 +77,8 @@ class Instance(Protocol):
     def content(self) -> bytes: ...
     @property
     def segments(self) -> tuple[str, ...]: ...
+    @property
+    def file_name(self) -> str: ...
 
 
 def bundle_of(
@@ -85,6 +87,7 @@ def bundle_of(
     page_url: str | None,
     instances: tuple[Instance, ...],
     page: bytes | None = None,
+    document: bytes | None = None,
     release: Release = Release.R4,
 ) -> str:
     """The transaction Bundle of *evidence* as JSON text; equal arguments give equal text.
@@ -98,6 +101,7 @@ def bundle_of(
     page_url : where the evidence page is, or None.
     instances : the SEG and SR that were written for it.
     page : the page's bytes, for its size and hash; None when it is made on demand.
+    document : those of ``evidence.json``, likewise.
     release : of FHIR that the server speaks.
 
     Raises
@@ -115,10 +119,16 @@ def bundle_of(
     results = [*selections, *observations, *([_document(evidence, attachments)] if attachments else [])]
     made = [{"reference": name_of(each)} for each in results]
     made += [instance_reference(each.sop_instance_uid) for each in instances]
+    files = (
+        ("evidence.json", document),
+        ("evidence.html", page),
+        *((each.file_name, each.content) for each in instances),
+    )
+    hashes = [content_reference(sha256_hex(content), name) for name, content in files if content is not None]
     resources = (
         device_of(evidence.provenance),
         *results,
-        _provenance(evidence, made),
+        _provenance(evidence, [*made, *hashes]),
         *_provenance_of_people(evidence),
         _audit(evidence, made),
     )
@@ -182,7 +192,6 @@ def device_of(provenance: Provenance) -> Fhir:
 
 
 def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[Instance, ...]) -> Fhir:
-    phrase = grounded.phrase
     return {
         "resourceType": "Observation",
         "id": observation_id(grounded.tracking_uid),
@@ -200,6 +209,14 @@ def _observation(grounded: GroundedPhrase, evidence: Evidence, instances: tuple[
         "performer": list(_people(grounded)) or None,
         "note": [_note(decision) for decision in grounded.decisions] or None,
         "device": _device_reference(evidence),
+        **claims_of(grounded, instances),
+    }
+
+
+def claims_of(grounded: GroundedPhrase, instances: tuple[Instance, ...]) -> Fhir:
+    """What an Observation says of a phrase, and where *instances* show it."""
+    phrase = grounded.phrase
+    return {
         "valueCodeableConcept": _value(grounded),
         "interpretation": [INTERPRETATION[phrase.assertion]],
         "bodySite": _site(grounded),
@@ -231,15 +248,20 @@ def _document(evidence: Evidence, attachments: list[Fhir]) -> Fhir:
 
 
 def _provenance(evidence: Evidence, made: Sequence[Fhir]) -> Fhir:
-    text = logical(URI, hash_uri(evidence.provenance.report_sha256))
-    text["display"] = f"text used: {evidence.report.text_source}"
+    said = evidence.provenance
+    text = content_reference(said.report_sha256, f"text used: {evidence.report.text_source}")
+    pixels = (
+        content_reference(each.source_sha256, f"pixels of {each.ref.sop_instance_uid}") for each in evidence.images
+    )
+    settings = content_reference(said.settings_sha256, "settings that change results")
+    sources = (report_reference(evidence), text, *_images(evidence), *pixels, settings)
     return {
         "resourceType": "Provenance",
         "id": derived_id("Provenance", *evidence.key),
         "target": list(made) or [report_reference(evidence)],
         "recorded": instant_of(evidence),
         "agent": [{"type": coded("PARTICIPANT", "author", "Author"), "who": _device_reference(evidence)}],
-        "entity": [{"role": "source", "what": what} for what in (report_reference(evidence), text, *_images(evidence))],
+        "entity": [{"role": "source", "what": what} for what in sources],
     }
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.values import Region, State, View
+from model.values import ModelCard, Region, State, View
 from nlp.phrases import Assertion, Change, Concept, Laterality, Section, Severity
 from plugin.anchors import context_of
 from plugin.values import (
@@ -181,6 +181,8 @@ class ModelPart(_Part):
     version: str
     weights_sha256: str
     threshold: float
+    presence_threshold: float | None = Field(None, description="Null in documents of earlier releases.")
+    judge_sha256: str | None = Field(None, description="Of the weights that judge images; empty when none do.")
 
 
 class ProvenancePart(_Part):
@@ -206,6 +208,7 @@ class EvidenceDocument(_Part):
     phrases: tuple[PhrasePart, ...]
     provenance: ProvenancePart
     warnings: tuple[str, ...]
+    again: int = Field(0, ge=0, description="How many times equal results were taken back before.")
 
 
 def evidence_document(evidence: Evidence) -> EvidenceDocument:
@@ -221,6 +224,7 @@ def evidence_document(evidence: Evidence) -> EvidenceDocument:
         phrases=tuple(_phrase(grounded, images, evidence.report.text) for grounded in evidence.phrases),
         provenance=_provenance(evidence.provenance),
         warnings=evidence.warnings,
+        again=evidence.again,
     )
 
 
@@ -365,13 +369,22 @@ def _report(report: Report, *, language: str) -> ReportPart:
     )
 
 
+def model_part(card: ModelCard) -> ModelPart:
+    """Which model *card* is of."""
+    return ModelPart(
+        name=card.name,
+        version=card.version,
+        weights_sha256=card.weights_sha256,
+        threshold=card.threshold,
+        presence_threshold=card.presence_threshold,
+        judge_sha256=card.judge_sha256,
+    )
+
+
 def _provenance(provenance: Provenance) -> ProvenancePart:
-    card = provenance.model
     return ProvenancePart(
         software_version=provenance.software_version,
-        model=ModelPart(
-            name=card.name, version=card.version, weights_sha256=card.weights_sha256, threshold=card.threshold
-        ),
+        model=model_part(provenance.model),
         reader_version=provenance.reader_version,
         report_sha256=provenance.report_sha256,
         settings_sha256=provenance.settings_sha256,

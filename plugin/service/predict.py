@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.values import Grounding, Heatmap, Query, State
 from nlp.phrases import Phrase, Reading
 from plugin.errors import InputError
-from plugin.page.document import ModelPart, RegionPart, region_part
+from plugin.page.document import ModelPart, RegionPart, model_part, region_part
 from plugin.pipeline import query_of
 from plugin.ports import Grounder
 from plugin.service.parts import Services
@@ -94,9 +94,7 @@ def prediction_of(grounding: Grounding, *, rows: int, columns: int, grounder: Gr
         probability=float(grounding.probability),
         state=grounding.state,
         threshold=card.threshold,
-        model=ModelPart(
-            name=card.name, version=card.version, weights_sha256=card.weights_sha256, threshold=card.threshold
-        ),
+        model=model_part(card),
         phrase=grounding.query.text,
         reason=grounding.reason,
     )

@@ -14,6 +14,7 @@ from model.values import State
 from nlp.phrases import Assertion
 from plugin.errors import ConformanceError
 from plugin.fhir.capability import Release
+from plugin.fhir.parts import content_reference, hash_uri
 from plugin.fhir.resource import is_fhir_id
 from plugin.fhir.writing import bundle_of, document_id, observation_id
 from plugin.identity import sha256_hex
@@ -31,6 +32,7 @@ class Written:
     sop_instance_uid: str
     content: bytes
     segments: tuple[str, ...] = ()
+    file_name: str = "stand-in.dcm"
 
 
 def instances(evidence):
@@ -403,8 +405,11 @@ def test_provenance_names_results_instances_report_text_and_images():
     }
     assert targets == made
     uids = [each["identifier"]["value"] for each in provenance["target"] if "identifier" in each]
-    assert uids == ["urn:oid:1.2.3.1", "urn:oid:1.2.3.2"]
-    report, text, image = (each["what"] for each in provenance["entity"])
+    files = [content_reference(sha256_hex(content), "")["identifier"]["value"] for content in (b"seg", b"sr")]
+    assert uids == ["urn:oid:1.2.3.1", "urn:oid:1.2.3.2", *files]
+    report, text, image, pixels, settings = (each["what"] for each in provenance["entity"])
+    assert pixels["identifier"]["value"] == hash_uri(evidence.images[0].source_sha256)
+    assert settings["identifier"]["value"] == hash_uri(evidence.provenance.settings_sha256)
     assert report["reference"] == "DiagnosticReport/report-1/_history/2"
     digest = base64.urlsafe_b64encode(bytes.fromhex(sha256_hex(REPORT_TEXT.encode()))).decode().rstrip("=")
     assert text["identifier"]["value"] == f"ni:///sha-256;{digest}"
@@ -419,7 +424,7 @@ def test_the_event_names_what_was_read_and_written_and_quotes_nothing():
     for entity in event["entity"]:
         by_lifecycle.setdefault(entity.get("lifecycle", {}).get("code"), []).append(entity["what"])
     (provenance,) = resources(bundle, "Provenance")
-    assert by_lifecycle["1"] == provenance["target"]
+    assert by_lifecycle["1"] == [each for each in provenance["target"] if "display" not in each]
     assert by_lifecycle["6"][0]["reference"] == "DiagnosticReport/report-1/_history/2"
     assert len(by_lifecycle["6"]) == 2
     assert by_lifecycle[None] == [{"type": "Patient", "identifier": {"value": "TEST-1"}}]
