@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_results_are_received_while_the_service_runs(tmp_path: Path) -> None:
     services = Services(
         queue=MemoryQueue(),
         results=ResultFolder(tmp_path / "results"),
-        steps=(),
+        work=lambda _: nullcontext(()),
         intake=None,  # type: ignore[arg-type] - not asked
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]

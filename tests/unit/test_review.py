@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def client(site: Site, tmp_path: Path) -> Iterator[TestClient]:
     services = Services(
         queue=site.queue,
         results=ResultFolder(tmp_path / "results"),
-        steps=(),
+        work=lambda _: nullcontext(()),
         intake=site.intake,
         grounder=None,  # type: ignore[arg-type] - not asked
         read_report=None,  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,7 +267,7 @@ def test_the_service_answers_the_hook_without_a_body(tmp_path: Path, woken: Woke
     services = Services(
         queue=MemoryQueue(),
         results=ResultFolder(tmp_path / "results"),
-        steps=(),
+        work=lambda _: nullcontext(()),
         intake=None,  # type: ignore[arg-type] - not asked
         grounder=None,  # type: ignore[arg-type]
         read_report=None,  # type: ignore[arg-type]
