@@ -416,7 +416,7 @@ BUTTONS = """
     $('#sightline-said').text('');
     $.getJSON('../studies/' + study(), function(found) {
       var page = sightline + '/studies/' + encodeURIComponent(found.MainDicomTags.StudyInstanceUID);
-      $('#sightline-evidence').attr('href', page + '/page');
+      $('#sightline-evidence').attr('href', page + '/radiologist');
       $('#sightline-viewer').attr('href', page + '/viewer');
     });
   });

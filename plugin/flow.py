@@ -27,6 +27,8 @@ from plugin.fhir.writing import bundle_of
 from plugin.matching import Match, MatchedBy, match, report_about
 from plugin.page.document import EvidenceDocument, contexts_in, read_evidence
 from plugin.page.evidence import evidence_json, evidence_page
+from plugin.page.pictures import maps_of
+from plugin.page.words import Audience
 from plugin.pipeline import ground_report
 from plugin.ports import (
     Grounder,
@@ -113,6 +115,7 @@ class Outputs:
     bundle : FHIR transaction Bundle, JSON.
     document : the evidence as JSON.
     page : the evidence page, HTML.
+    maps : the heatmaps that the pages show, PNG, one file for an image.
     multimedia : what the multimedia report says besides its text, JSON.
     """
 
@@ -121,6 +124,7 @@ class Outputs:
     document: str
     page: str
     multimedia: str
+    maps: tuple[ResultFile, ...] = ()
 
     @property
     def files(self) -> tuple[ResultFile, ...]:
@@ -134,8 +138,8 @@ class Outputs:
 
     @property
     def kept(self) -> tuple[ResultFile, ...]:
-        """The same, and what our FHIR endpoint answers from."""
-        return (*self.files, ResultFile("imr.json", self.multimedia.encode()))
+        """The same, and what our pages and our FHIR endpoint answer from."""
+        return (*self.files, ResultFile("imr.json", self.multimedia.encode()), *self.maps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +295,7 @@ class Passage:
             with_heatmaps=tools.heatmaps,
             organization=tools.organization,
             release=reports.release,
+            audience=Audience.PATIENT,  # it is what portals fetch
         )
         archive.store(self._study, tuple(instance.content for instance in outputs.instances))
         known = _phrases_known(stored, before) | {grounded.tracking_uid for grounded in evidence.phrases}
@@ -585,6 +590,7 @@ def outputs_of(
     with_heatmaps: bool = False,
     organization: Organization | None = None,
     release: Release = Release.R4,
+    audience: Audience = Audience.RADIOLOGIST,
 ) -> Outputs:
     """Everything to write for *evidence*; pure, and the same bytes every time.
 
@@ -593,6 +599,7 @@ def outputs_of(
     stored : what the archive holds of Sightline's results about this report: the new ones name those that they replace.
     release : of FHIR that the report store takes.
     organization : who answers for a multimedia report whose source does not say so itself.
+    audience : of the page.
 
     Raises
     ------
@@ -608,7 +615,8 @@ def outputs_of(
         *((structured,) if structured else ()),
         *(pictures(evidence) if with_pictures else ()),
     )
-    page, document = evidence_page(evidence), evidence_json(evidence)
+    page, document = evidence_page(evidence, audience=audience), evidence_json(evidence)
+    maps = ((number, maps_of(evidence, image)) for number, image in enumerate(evidence.images, start=1))
     return Outputs(
         instances=(*listed, *(heatmaps(evidence) if with_heatmaps else ())),
         bundle=bundle_of(
@@ -622,6 +630,7 @@ def outputs_of(
         document=document,
         page=page,
         multimedia=multimedia_json(evidence, organization=organization),
+        maps=tuple(ResultFile(f"heatmap-{number}.png", content) for number, content in maps if content is not None),
     )
 
 

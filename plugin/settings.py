@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     mllp_senders: str = Field(default="", description="Who may send them: addresses or networks; empty: anybody.")
     hl7_charset: str = Field(default="windows-1252", description="Of HL7 v2 text that tells none and is not UTF-8.")
     hl7_accession: str = Field(default="OBR-3,OBR-18", description="HL7 v2 fields that hold the accession number.")
+    release_delay_h: float = Field(default=0, ge=0, description="Hours until patients see a report after its release.")
+    release_conversation: str = Field(default="", description="Findings that patients are to hear of from a person.")
+    release_conversation_h: float = Field(default=72, ge=0, description="Hours until patients see reports of those.")
     model_dir: str | None = Field(
         default=None, description="Folder with weights and manifest, or its address; unset: the shipped ones."
     )

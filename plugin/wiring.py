@@ -24,6 +24,7 @@ from plugin.intake import Intake
 from plugin.locking import locked
 from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
+from plugin.page.release import Rules
 from plugin.policy import Policy
 from plugin.ports import Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
@@ -313,6 +314,23 @@ def make_fhir(settings: Settings) -> FhirService:
     shelf = ResultShelf(ResultFolder(settings.data_dir / "results"))
     reports = MultimediaReports(shelf, (settings.fhir_url or "").rstrip("/"))
     return FhirService(reports, settings.public_url, creates=settings.write_imr)
+
+
+def make_release(settings: Settings) -> Rules:
+    """When patients see a report.
+
+    Raises
+    ------
+    InputError
+        If a finding is named that the lexicon does not have.
+    """
+    from nlp.lexicon import concepts
+
+    named = frozenset(filter(None, map(str.strip, settings.release_conversation.split(","))))
+    unknown = sorted(name for name in named if name not in concepts())
+    if unknown:
+        raise InputError(f"SIGHTLINE_RELEASE_CONVERSATION: {unknown[0]!r} is no finding of nlp/lexicon.csv; mend it")
+    return Rules(settings.release_delay_h, settings.release_conversation_h, named)
 
 
 def make_hook(settings: Settings, reports: ReportWatcher | None) -> APIRouter | None:

@@ -73,6 +73,7 @@ class Rule:
 
 PATIENT, RADIOLOGIST, OPERATOR, SERVICE = Role
 STAFF: Final = frozenset({RADIOLOGIST, OPERATOR})
+REPORTERS: Final = frozenset({RADIOLOGIST})
 READERS: Final = frozenset({PATIENT, RADIOLOGIST, SERVICE})
 EVERYBODY: Final = frozenset(Role)
 READ: Final = ("GET", "HEAD")
@@ -109,6 +110,18 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("reports", READ, _STUDY + "/reports", READERS, reads="DiagnosticReport"),
     Rule("evidence-of-report", READ, _REPORT + "/evidence", READERS, reads="DiagnosticReport"),
     Rule("page-of-report", READ, _REPORT + "/page", READERS, reads="DiagnosticReport"),
+    # The pages: what patients may see, and what only radiologists do.
+    Rule("patient-of-study", READ, _STUDY + "/patient", READERS, reads="DiagnosticReport"),
+    Rule("patient", READ, _REPORT + "/patient", READERS, reads="DiagnosticReport"),
+    Rule("patient-image", READ, _REPORT + "/patient/images/{sop_instance_uid}", READERS, reads="ImagingStudy"),
+    Rule("radiologist-of-study", READ, _STUDY + "/radiologist", REPORTERS, reads="DiagnosticReport"),
+    Rule("radiologist", READ, _REPORT + "/radiologist", REPORTERS, reads="DiagnosticReport"),
+    Rule(
+        "radiologist-image", READ, _REPORT + "/radiologist/images/{sop_instance_uid}", REPORTERS, reads="ImagingStudy"
+    ),
+    Rule("heatmaps", READ, _REPORT + "/radiologist/heatmaps/{sop_instance_uid}", REPORTERS, reads="ImagingStudy"),
+    Rule("files", READ, _REPORT + "/radiologist/files/{name}", REPORTERS, reads="DiagnosticReport"),
+    Rule("page-parts", READ, "/pages/{name}", EVERYBODY),
     Rule("predict", ("POST",), "/predict", frozenset({RADIOLOGIST, SERVICE})),
     # FHIR.
     Rule("fhir-metadata", READ, "/fhir/metadata", EVERYBODY),

@@ -30,4 +30,4 @@ def run(*, out: Path, seed: int, port: int | None) -> int:
     print_evidence(evidence, written, console=console)
     if port is None:
         return 0
-    return serve(settings, tools=tools, at=f"/studies/{study.study_instance_uid}/page")
+    return serve(settings, tools=tools, at=f"/studies/{study.study_instance_uid}/radiologist")

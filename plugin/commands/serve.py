@@ -17,6 +17,7 @@ from plugin.wiring import (
     make_fhir_keys,
     make_hook,
     make_mllp,
+    make_release,
     make_report_watcher,
     make_services,
     make_subscriber,
@@ -54,6 +55,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         fhir=make_fhir(settings),
         beside=tuple(part for part in (mllp, reports, make_subscriber(settings)) if part is not None),
         hook=make_hook(settings, reports),
+        release=make_release(settings),
     )
     console = Console()
     if access.identify is anybody:

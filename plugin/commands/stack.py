@@ -145,7 +145,7 @@ def _say_where(plan: Plan, study: str, *, console: Console) -> None:
     lines = (
         ("viewer, lit", f"{at}/viewer"),
         ("viewer, structured report", f"{at}/viewer?show=sr"),
-        ("evidence page", f"{at}/page"),
+        ("evidence page", f"{at}/radiologist"),
         ("all studies", f"{plan.address}/"),
         ("Orthanc", f"{plan.orthanc}/app/explorer.html (user {USER}, password in {plan.password})"),
         ("FHIR, in memory", plan.fhir),

@@ -221,7 +221,7 @@ def evidence_document(evidence: Evidence) -> EvidenceDocument:
         report=_report(evidence.report, language=evidence.language),
         images=tuple(_image(image) for image in evidence.images),
         references=tuple(_reference(reference) for reference in evidence.references),
-        phrases=tuple(_phrase(grounded, images, evidence.report.text) for grounded in evidence.phrases),
+        phrases=tuple(phrase_part(grounded, images, evidence.report.text) for grounded in evidence.phrases),
         provenance=_provenance(evidence.provenance),
         warnings=evidence.warnings,
         again=evidence.again,
@@ -293,7 +293,7 @@ def contexts_in(document: EvidenceDocument | None) -> dict[str, tuple[str, str]]
     return {} if document is None else {each.tracking_uid: (each.prefix, each.suffix) for each in document.phrases}
 
 
-def _phrase(grounded: GroundedPhrase, images: dict[str, Radiograph], text: str) -> PhrasePart:
+def phrase_part(grounded: GroundedPhrase, images: dict[str, Radiograph], text: str) -> PhrasePart:
     phrase = grounded.phrase
     prefix, suffix = context_of(text, phrase.start, phrase.end)
     return PhrasePart(

@@ -1,4 +1,4 @@
-"""Every word that the evidence page says of its own. English; another language is another such table."""
+"""What the page says of a phrase, in the words of a language: see :mod:`plugin.page.texts`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from enum import StrEnum
 
 from model.values import State
 from nlp.phrases import Assertion
-from nlp.plain import plain_language
-from plugin.values import GroundedPhrase
+from plugin.page.document import PhrasePart
+from plugin.page.texts import Texts
+
+# Upper bounds of probability for all but the last of the words in "likelihoods".
+_BOUNDS = (0.2, 0.4, 0.6, 0.8)
+
+
+class Audience(StrEnum):
+    """Who reads a page."""
+
+    PATIENT = "patient"
+    RADIOLOGIST = "radiologist"
 
 
 class Kind(StrEnum):
@@ -30,41 +40,23 @@ class Wording:
     meaning: str
 
 
-WORDINGS: dict[Kind, Wording] = {
-    Kind.LIT: Wording("Shown on the image", "The model sees it where the light is."),
-    Kind.UNCERTAIN: Wording("Shown, but the report is unsure", "The report says it may be so; the light marks where."),
-    Kind.AREA: Wording(
-        "Area named by the report", "Not seen on its own; only the area that the report names is shown."
-    ),
-    Kind.NOT_FOUND: Wording("Not located", "The report names it, but the model found no place for it on the image."),
-    Kind.NEGATED: Wording("Reported as absent", "The report says it is not there, so nothing lights up."),
-    Kind.NO_PLACE: Wording("No place to show", "Not a finding with a place on this image."),
-}
-
-# Upper bounds of probability and their words; the last one has none.
-_LIKELIHOODS = ((0.2, "very unlikely"), (0.4, "unlikely"), (0.6, "as likely as not"), (0.8, "likely"))
-
-_ASSERTIONS = {
-    Assertion.AFFIRMED: "stated as present",
-    Assertion.PROBABLE: "stated as probable",
-    Assertion.POSSIBLE: "stated as possible",
-    Assertion.NEGATED: "stated as absent",
-    Assertion.NOT_REPORTED: "mentioned, not reported as seen",
-}
+def wordings(texts: Texts, audience: Audience) -> dict[Kind, Wording]:
+    """The words of each kind for *audience*."""
+    return {kind: Wording(*texts["kinds"][audience][kind]) for kind in Kind}
 
 
-def likelihood(probability: float) -> str:
+def likelihood(probability: float, texts: Texts) -> str:
     """*probability* in words and a whole percentage: "likely (72 %)"."""
-    word = next((word for bound, word in _LIKELIHOODS if probability < bound), "very likely")
-    return f"{word} ({round(probability * 100)} %)"
+    word = texts["likelihoods"][sum(probability >= bound for bound in _BOUNDS)]
+    told: str = texts["likelihood"].format(word=word, percent=round(probability * 100))
+    return told
 
 
-def kind_of(grounded: GroundedPhrase) -> Kind:
+def kind_of(phrase: PhrasePart) -> Kind:
     """The kind of a phrase over all its images: the best state counts."""
-    phrase = grounded.phrase
     if phrase.assertion is Assertion.NEGATED:
         return Kind.NEGATED
-    states = {placement.state for placement in grounded.placements}
+    states = {placement.state for placement in phrase.placements}
     unsure = phrase.assertion in (Assertion.PROBABLE, Assertion.POSSIBLE)
     if State.FOUND in states:
         return Kind.UNCERTAIN if unsure else Kind.LIT
@@ -73,30 +65,45 @@ def kind_of(grounded: GroundedPhrase) -> Kind:
     return Kind.NOT_FOUND if State.NOT_FOUND in states else Kind.NO_PLACE
 
 
-def reason(grounded: GroundedPhrase) -> str:
-    """Why the phrase looks as it does: the model's or the reader's own reason, or else the meaning of its kind."""
-    kind = kind_of(grounded)
-    given = grounded.phrase.not_groundable_reason or next(
-        (placement.reason for placement in grounded.placements if placement.reason), None
+def reason(phrase: PhrasePart, texts: Texts, audience: Audience) -> str:
+    """Why the phrase looks as it does: the meaning of its kind, to radiologists the model's or reader's own reason."""
+    kind = kind_of(phrase)
+    given = phrase.not_groundable_reason or next(
+        (placement.reason for placement in phrase.placements if placement.reason), None
     )
-    if given is None or kind in (Kind.LIT, Kind.UNCERTAIN):
-        return WORDINGS[kind].meaning
+    if given is None or kind in (Kind.LIT, Kind.UNCERTAIN) or audience is Audience.PATIENT:
+        return wordings(texts, audience)[kind].meaning
     return given[:1].upper() + given[1:] + ("" if given.endswith((".", "!", "?")) else ".")
 
 
-def facts(grounded: GroundedPhrase) -> tuple[tuple[str, str], ...]:
-    """What is known of the phrase, as (name, value) pairs in reading order."""
-    phrase = grounded.phrase
-    asked = [place for place in grounded.placements if place.state is not State.NOT_GROUNDABLE]
+def plain_words(phrase: PhrasePart, texts: Texts) -> tuple[str, str]:
+    """What the finding is and where its place is, each in a plain sentence; "" where the catalogue has none."""
+    concepts = texts["concepts"]
+    places = (concepts.get(site.name) for site in phrase.sites)
+    return concepts.get(phrase.finding.name, ""), next((place for place in places if place), "")
+
+
+def facts(phrase: PhrasePart, texts: Texts, audience: Audience) -> tuple[tuple[str, str], ...]:
+    """What is known of the phrase, as (name, value) pairs in reading order; patients are told no figures of a model."""
+    names = texts["facts"]
     rows = (
-        ("In plain words", plain_language(phrase.finding.name) or ""),
-        ("Finding", "" if phrase.finding.name in phrase.text.lower() else phrase.finding.name),
-        ("In the report", _ASSERTIONS[phrase.assertion]),
-        ("On the image", likelihood(max(place.probability for place in asked)) if asked else ""),
-        ("Patient’s side", "both sides" if phrase.laterality == "bilateral" else phrase.laterality or ""),
-        ("Place", ", ".join(site.name for site in phrase.sites)),
-        ("Degree", phrase.severity or ""),
-        ("Change", phrase.change or ""),
-        ("Size", ", ".join(f"{size.value:g} {size.unit}" for size in phrase.measurements)),
+        *(_figures(phrase, texts) if audience is Audience.RADIOLOGIST else ()),
+        (names["side"], texts["sides"][phrase.laterality] if phrase.laterality else ""),
+        (names["place"], ", ".join(site.name for site in phrase.sites)),
+        (names["degree"], texts["severities"][phrase.severity] if phrase.severity else ""),
+        (names["change"], texts["changes"][phrase.change] if phrase.change else ""),
+        (names["size"], ", ".join(f"{size.value:g} {size.unit}" for size in phrase.measurements)),
     )
-    return tuple((name, str(value)) for name, value in rows if value)
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _figures(phrase: PhrasePart, texts: Texts) -> tuple[tuple[str, str], ...]:
+    names = texts["radiologist"]
+    asked = [place for place in phrase.placements if place.state is not State.NOT_GROUNDABLE]
+    name = phrase.finding.name
+    return (
+        (names["plain"], plain_words(phrase, texts)[0]),
+        (names["finding"], "" if name in phrase.text.lower() else name),
+        (names["in_report"], texts["assertions"][phrase.assertion]),
+        (names["on_image"], likelihood(max(place.probability for place in asked), texts) if asked else ""),
+    )

@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from plugin import __version__
 from plugin.errors import InputError
+from plugin.page.release import IMMEDIATELY, Rules
 from plugin.ports import Priority
 from plugin.service.entrance import Access, Entrance, check_rules
 from plugin.service.events import Admission, any_event, events_router
@@ -21,6 +22,7 @@ from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
 from plugin.service.metrics import metrics_router
+from plugin.service.pages import Pages, pages_router
 from plugin.service.parts import Part, Services
 from plugin.service.predict import predict_router
 from plugin.service.problems import answer_with_problems
@@ -49,6 +51,7 @@ def create_app(
     fhir: FhirService | None = None,
     beside: tuple[Part, ...] = (),
     hook: APIRouter | None = None,
+    release: Rules = IMMEDIATELY,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -67,6 +70,7 @@ def create_app(
     fhir : when given, multimedia reports are served to FHIR clients.
     beside : what else runs while the service does.
     hook : when given, where a FHIR server tells that reports may have come.
+    release : when patients see a report; by default as soon as it is final.
 
     Raises
     ------
@@ -96,6 +100,7 @@ def create_app(
     )
     asked = submission(taking(services, priority=Priority.PERSON))
     app.include_router(studies_router(services, asked, viewer=viewer is not None))
+    app.include_router(pages_router(Pages(services.results, viewer is not None, release)))
     app.include_router(review_router(services.intake))
     app.include_router(events_router(admit, submission(taken)))
     app.include_router(predict_router(services))

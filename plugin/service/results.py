@@ -1,11 +1,10 @@
-"""What is read of results: evidence and pages, of the report that governs a study or of any of its reports."""
+"""What is read of results: the evidence of the report that governs a study, or of any of its reports."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Response
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from plugin.page.address import page_path
@@ -16,9 +15,6 @@ from plugin.service.parts import Results, Services, study_of
 from plugin.service.problems import GONE, NOT_FOUND, RESPONSES
 from plugin.values import ReportStatus, StudyRef
 
-# The evidence page works from disk, where there is no viewer: only here its link is shown.
-HIDDEN_LINK, SHOWN_LINK = b'<a class="open" href="viewer" hidden>', b'<a class="open" href="viewer">'
-LINK_OF_REPORT = b'<a class="open" href="../../viewer">'
 EXAMPLE_UID = "1.2.826.0.1.3680043.8.498.1"
 ReportId = Annotated[str, Path(description="Id of the DiagnosticReport.", examples=["report-1"], max_length=200)]
 StudyUid = Annotated[str, Path(description="Study Instance UID.", examples=[EXAMPLE_UID], max_length=64)]
@@ -34,8 +30,8 @@ class ReportAnswer(BaseModel):
     evidence: str = Field(description="Where its evidence is; gone when the report was withdrawn.")
 
 
-def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
-    """Routes over the results of *services*; *viewer*: pages link to the viewer."""
+def results_router(services: Services) -> APIRouter:
+    """Routes over the results of *services*."""
     router = APIRouter()
 
     @router.get(
@@ -52,17 +48,6 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
         content = result_file(visit.results(services.results), study_instance_uid, "evidence.json")
         return Response(content, media_type="application/json")
 
-    @router.get(
-        "/studies/{study_instance_uid}/page",
-        responses=RESPONSES | NOT_FOUND | GONE,
-        response_class=HTMLResponse,
-        summary="The evidence page",
-    )
-    def page(study_instance_uid: StudyUid, visit: VisitNow) -> HTMLResponse:
-        """Report and image: hover a phrase, and its region lights up."""
-        content = result_file(visit.results(services.results), study_instance_uid, "evidence.html")
-        return HTMLResponse(content.replace(HIDDEN_LINK, SHOWN_LINK, 1) if viewer else content)
-
     @router.get("/studies/{study_instance_uid}/reports", responses=RESPONSES, summary="The reports of a study")
     def reports(study_instance_uid: StudyUid, visit: VisitNow) -> list[ReportAnswer]:
         """Every report that there are results of: first the one that governs, the withdrawn ones last."""
@@ -78,16 +63,6 @@ def results_router(services: Services, *, viewer: bool = False) -> APIRouter:
     def evidence_of_report(study_instance_uid: StudyUid, report_id: ReportId, visit: VisitNow) -> Response:
         content = result_file(visit.results(services.results), study_instance_uid, "evidence.json", report_id)
         return Response(content, media_type="application/json")
-
-    @router.get(
-        "/studies/{study_instance_uid}/reports/{report_id}/page",
-        responses=RESPONSES | NOT_FOUND | GONE,
-        response_class=HTMLResponse,
-        summary="The evidence page of one report",
-    )
-    def page_of_report(study_instance_uid: StudyUid, report_id: ReportId, visit: VisitNow) -> HTMLResponse:
-        content = result_file(visit.results(services.results), study_instance_uid, "evidence.html", report_id)
-        return HTMLResponse(content.replace(HIDDEN_LINK, LINK_OF_REPORT, 1) if viewer else content)
 
     return router
 

@@ -148,7 +148,7 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
             raise HTTPException(404, "There is no such job.")
         return answer_of(found)
 
-    router.include_router(results_router(services, viewer=viewer))
+    router.include_router(results_router(services))
 
     @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
     def home(visit: VisitNow) -> HTMLResponse:

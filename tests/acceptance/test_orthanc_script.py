@@ -325,7 +325,7 @@ def test_a_person_asks_on_the_study_page_of_orthanc_and_opens_the_evidence(
         context.close()
 
     root = f"http://127.0.0.1:{receiver.port}/studies/{study}"
-    assert addresses == [f"{root}/page", f"{root}/viewer"]
+    assert addresses == [f"{root}/radiologist", f"{root}/viewer"]
     assert set(receiver.studies) == {study}
 
 

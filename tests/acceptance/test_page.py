@@ -215,6 +215,8 @@ class TestKeyboard:
         page = open_page(make_evidence())
 
         page.keyboard.press("Tab")
+        assert page.locator(".skip").evaluate("link => link === document.activeElement")
+        page.keyboard.press("Tab")
         assert marked(page) == "pneumonia"
         page.keyboard.press("ArrowDown")
 
@@ -301,7 +303,7 @@ class TestTouch:
     def test_the_step_buttons_go_through_the_phrases(self, open_page: Open) -> None:
         page = open_page(make_evidence(), **PHONE)
 
-        page.locator("#next").tap()
+        phrase(page, INDICATION).tap()
         page.locator("#next").tap()
 
         assert lit_regions(page) == [str(EFFUSION)]
@@ -361,7 +363,7 @@ class TestTheRightPlace:
         image = make_radiograph(make_header(rows=480, columns=400), orientation=orientation)
         square = rectangle(40, 48, 80, 96)  # the bright square of the test pattern
 
-        page = open_page(one_phrase(image, square), reduced_motion="reduce")
+        page = open_page(one_phrase(image, square), reduced_motion="reduce", viewport={"width": 1280, "height": 1000})
         phrase(page, 0).hover()
 
         lit = screenshot(page) > 235

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import textstat
 
 from nlp.lexicon import concepts, digest, entries
 from nlp.phrases import Assertion, Change, Laterality, Severity
-from nlp.plain import plain_language
 from nlp.spans import _SEVERITY
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "nlp" / "lexicon.csv"
@@ -59,18 +57,6 @@ def test_only_verified_codes_are_used() -> None:
     used = {(code.scheme, code.value) for named in concepts().values() for code in named.concept.codes}
     assert used
     assert used <= verified
-
-
-@pytest.mark.parametrize("concept", sorted(concepts()))
-def test_every_concept_has_a_sentence_that_an_eighth_grader_reads(concept: str) -> None:
-    sentence = plain_language(concept)
-
-    assert sentence is not None
-    assert textstat.flesch_kincaid_grade(sentence) <= 8
-
-
-def test_an_unknown_concept_has_no_sentence() -> None:
-    assert plain_language("unheard of") is None
 
 
 def test_two_processes_with_different_hash_seeds_read_the_same() -> None:

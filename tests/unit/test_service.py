@@ -288,7 +288,7 @@ class TestStudies:
 
         page = html.document_fromstring(client.get("/").text)
 
-        assert sorted(page.xpath("//td/a/@href")) == ["/studies/1.1/page", "/studies/1.9/page"]
+        assert sorted(page.xpath("//td/a/@href")) == ["/studies/1.1/radiologist", "/studies/1.9/radiologist"]
         assert "The study has no <frontal> image." in page.text_content()
         assert page.xpath("//meta[@http-equiv='refresh']")
 
@@ -541,6 +541,14 @@ class TestDescription:
             "/studies/{study_instance_uid}/reports",
             "/studies/{study_instance_uid}/reports/{report_id}/evidence",
             "/studies/{study_instance_uid}/reports/{report_id}/page",
+            "/studies/{study_instance_uid}/patient",
+            "/studies/{study_instance_uid}/radiologist",
+            "/studies/{study_instance_uid}/reports/{report_id}/patient",
+            "/studies/{study_instance_uid}/reports/{report_id}/patient/images/{sop_instance_uid}",
+            "/studies/{study_instance_uid}/reports/{report_id}/radiologist",
+            "/studies/{study_instance_uid}/reports/{report_id}/radiologist/images/{sop_instance_uid}",
+            "/studies/{study_instance_uid}/reports/{report_id}/radiologist/heatmaps/{sop_instance_uid}",
+            "/studies/{study_instance_uid}/reports/{report_id}/radiologist/files/{name}",
             "/predict",
             "/health/live",
             "/health/ready",

@@ -109,11 +109,9 @@ def test_the_series_of_the_results_are_told(http: TestClient, outputs: Outputs) 
 def test_pages_link_to_the_viewer_only_where_there_is_one(http: TestClient, tmp_path: Path) -> None:
     plain = TestClient(create_app(services(tmp_path / "results"), work=False, allowed_hosts=("testserver",)))
 
-    assert '<a class="open" href="viewer">' in http.get(f"/studies/{UID}/page").text
-    (report,) = http.get(f"/studies/{UID}/reports").json()
-    assert '<a class="open" href="../../viewer">' in http.get(report["page"]).text
+    assert '<a class="open" href="../../viewer">' in http.get(f"/studies/{UID}/radiologist", follow_redirects=True).text
     assert f'<a href="/studies/{UID}/viewer">' in http.get("/").text
-    assert '<a class="open" href="viewer" hidden>' in plain.get(f"/studies/{UID}/page").text
+    assert 'class="open"' not in plain.get(f"/studies/{UID}/radiologist", follow_redirects=True).text
     assert "/viewer" not in plain.get("/").text
     assert plain.get("/viewer").status_code == 404
 

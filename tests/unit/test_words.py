@@ -7,16 +7,19 @@ from evidence import make_evidence, make_phrase, make_radiograph
 
 from model.values import State
 from nlp.phrases import Assertion, Concept
-from nlp.plain import plain_language
 from plugin.identity import derived_uid
-from plugin.page.words import WORDINGS, Kind, facts, kind_of, likelihood, reason
+from plugin.page.document import PhrasePart, evidence_document, phrase_part
+from plugin.page.texts import texts_in
+from plugin.page.words import Audience, Kind, facts, kind_of, likelihood, plain_words, reason, wordings
 from plugin.values import GroundedPhrase, Placement
 
+TEXTS = texts_in()
+WORDINGS = wordings(TEXTS, Audience.RADIOLOGIST)
 IMAGE = make_radiograph()
 UID = derived_uid("test", "words")
 
 
-def grounded(*states: State, assertion: Assertion = Assertion.AFFIRMED, why: str | None = None) -> GroundedPhrase:
+def grounded(*states: State, assertion: Assertion = Assertion.AFFIRMED, why: str | None = None) -> PhrasePart:
     groundable = assertion not in (Assertion.NEGATED, Assertion.NOT_REPORTED)
     phrase = make_phrase(
         "Mild edema",
@@ -25,8 +28,9 @@ def grounded(*states: State, assertion: Assertion = Assertion.AFFIRMED, why: str
         groundable=groundable,
         not_groundable_reason=None if groundable else "it is denied",
     )
-    return GroundedPhrase(
-        phrase, "1 edema", UID, tuple(Placement(IMAGE.ref, state, 0.4, reason=why) for state in states)
+    placements = tuple(Placement(IMAGE.ref, state, 0.4, reason=why) for state in states)
+    return phrase_part(
+        GroundedPhrase(phrase, "1 edema", UID, placements), {IMAGE.ref.sop_instance_uid: IMAGE}, phrase.text
     )
 
 
@@ -43,7 +47,7 @@ def grounded(*states: State, assertion: Assertion = Assertion.AFFIRMED, why: str
     ],
 )
 def test_a_probability_is_told_in_words_and_percent(probability: float, words: str) -> None:
-    assert likelihood(probability) == words
+    assert likelihood(probability, TEXTS) == words
 
 
 @pytest.mark.parametrize(
@@ -66,30 +70,39 @@ def test_the_kind_of_a_phrase(assertion: Assertion, states: tuple[State, ...], k
 
 
 def test_a_given_reason_is_told_as_a_sentence() -> None:
-    assert reason(grounded(State.NOT_FOUND, why="nothing reached the threshold")) == "Nothing reached the threshold."
+    assert (
+        reason(grounded(State.NOT_FOUND, why="nothing reached the threshold"), TEXTS, Audience.RADIOLOGIST)
+        == "Nothing reached the threshold."
+    )
 
 
 def test_a_given_sentence_is_left_as_it_is() -> None:
-    assert reason(grounded(State.NOT_FOUND, why="Below the threshold.")) == "Below the threshold."
+    assert (
+        reason(grounded(State.NOT_FOUND, why="Below the threshold."), TEXTS, Audience.RADIOLOGIST)
+        == "Below the threshold."
+    )
 
 
 def test_without_a_reason_the_meaning_of_the_kind_is_told() -> None:
-    assert reason(grounded(State.NOT_FOUND)) == WORDINGS[Kind.NOT_FOUND].meaning
+    assert reason(grounded(State.NOT_FOUND), TEXTS, Audience.RADIOLOGIST) == WORDINGS[Kind.NOT_FOUND].meaning
 
 
 def test_the_reader_says_why_a_phrase_has_no_place() -> None:
-    assert reason(grounded(assertion=Assertion.NEGATED)) == "It is denied."
+    assert reason(grounded(assertion=Assertion.NEGATED), TEXTS, Audience.RADIOLOGIST) == "It is denied."
 
 
 def test_a_lit_phrase_is_not_excused() -> None:
-    assert reason(grounded(State.FOUND, State.NOT_FOUND, why="below")) == WORDINGS[Kind.LIT].meaning
+    assert (
+        reason(grounded(State.FOUND, State.NOT_FOUND, why="below"), TEXTS, Audience.RADIOLOGIST)
+        == WORDINGS[Kind.LIT].meaning
+    )
 
 
 def test_the_facts_of_a_phrase() -> None:
-    effusion = make_evidence().phrases[1]
+    effusion = evidence_document(make_evidence()).phrases[1]
 
-    assert facts(effusion) == (
-        ("In plain words", plain_language("pleural effusion")),
+    assert facts(effusion, TEXTS, Audience.RADIOLOGIST) == (
+        ("In plain words", TEXTS["concepts"]["pleural effusion"]),
         ("In the report", "stated as present"),
         ("On the image", "very likely (93 %)"),
         ("Patient’s side", "left"),
@@ -98,8 +111,22 @@ def test_the_facts_of_a_phrase() -> None:
     )
 
 
+def test_patients_are_told_no_figures_and_no_reasons_of_a_model() -> None:
+    for phrase in evidence_document(make_evidence()).phrases:
+        told = str(facts(phrase, TEXTS, Audience.PATIENT)) + reason(phrase, TEXTS, Audience.PATIENT)
+        assert "%" not in told
+        assert "threshold" not in told
+
+
+def test_a_finding_and_its_place_are_told_in_plain_words() -> None:
+    opacity = evidence_document(make_evidence()).phrases[2]
+
+    assert plain_words(opacity, TEXTS)[0] == TEXTS["concepts"]["opacity"]
+    assert plain_words(opacity.model_copy(update={"sites": ()}), TEXTS)[1] == ""
+
+
 def test_no_probability_is_told_for_what_was_never_asked() -> None:
-    assert "On the image" not in dict(facts(grounded(assertion=Assertion.NEGATED)))
+    assert "On the image" not in dict(facts(grounded(assertion=Assertion.NEGATED), TEXTS, Audience.RADIOLOGIST))
 
 
 @pytest.mark.parametrize("kind", Kind)
