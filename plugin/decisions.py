@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from model.values import Region, State
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
 from plugin.page.document import ImagePart, PhrasePart, PlacementPart
-from plugin.values import Evidence, GroundedPhrase, Person, Placement, RegionDecision, Verdict
+from plugin.values import Evidence, GroundedPhrase, Person, Placement, RegionDecision, Ruling
 
 MOST_REGIONS, MOST_VERTICES = 20, 500
 REJECTED = "A radiologist rejected the region."
@@ -33,7 +33,7 @@ def decided(evidence: Evidence, decisions: Sequence[RegionDecision]) -> Evidence
 
     Those about a phrase or an image that is there no more change nothing, and a warning says so.
     """
-    last = {place: each for place, each in last_of(decisions).items() if each.verdict is not Verdict.TAKEN_BACK}
+    last = {place: each for place, each in last_of(decisions).items() if each.ruling is not Ruling.TAKEN_BACK}
     phrases = tuple(_decided_phrase(grounded, last) for grounded in evidence.phrases)
     used = {decision.place for grounded in phrases for decision in grounded.decisions}
     lost = len(last.keys() - used)
@@ -52,7 +52,7 @@ def _decided_placement(placement: Placement, decision: RegionDecision | None) ->
     if decision is None:
         return placement
     regions, state = _standing(placement.regions, placement.state, decision)
-    reason = REJECTED if decision.verdict is Verdict.REJECTED else None
+    reason = REJECTED if decision.ruling is Ruling.REJECTED else None
     return replace(placement, regions=regions, state=state, reason=reason, decision=decision)
 
 
@@ -60,10 +60,10 @@ def _standing(
     offered: tuple[Region, ...], state: State, decision: RegionDecision | None
 ) -> tuple[tuple[Region, ...], State]:
     """What is marked, and why, when *offered* is what the model, or an earlier decision, marks."""
-    match decision.verdict if decision else None:
-        case Verdict.ACCEPTED | Verdict.REDRAWN if decision:
+    match decision.ruling if decision else None:
+        case Ruling.ACCEPTED | Ruling.REDRAWN if decision:
             return decision.regions, decision.state
-        case Verdict.REJECTED:
+        case Ruling.REJECTED:
             return (), State.NOT_FOUND
         case _:
             return offered, state
@@ -90,16 +90,30 @@ def tag_of(phrase: PhrasePart, placement: PlacementPart, last: RegionDecision | 
     return sha256_hex(json.dumps(told).encode())[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person says of a place.
+
+    Parameters
+    ----------
+    seen : the tag of what they saw; see :func:`tag_of`.
+    outlines : what they drew; only of what is redrawn.
+    """
+
+    seen: str
+    ruling: Ruling
+    who: Person
+    reason: str = ""
+    outlines: tuple[Outline, ...] = ()
+
+
 def decision_of(
+    word: Word,
     phrase: PhrasePart,
     placement: PlacementPart,
     image: ImagePart,
     *,
     last: RegionDecision | None,
-    verdict: Verdict,
-    outlines: Sequence[Outline],
-    reason: str,
-    who: Person,
     made: datetime,
     model: tuple[str, str],
 ) -> RegionDecision:
@@ -107,7 +121,6 @@ def decision_of(
 
     Parameters
     ----------
-    outlines : what the person drew; only for a redrawn one.
     model : name with version, and the hash of the weights.
 
     Raises
@@ -115,20 +128,21 @@ def decision_of(
     InputError
         If there is nothing to decide about, or it is not said why, or what was drawn is no region of the image.
     """
+    ruling, outlines = word.ruling, word.outlines
     offered, state = _standing(_regions(placement), placement.state, last)
-    if verdict is Verdict.TAKEN_BACK and (last is None or last.verdict is Verdict.TAKEN_BACK):
+    if ruling is Ruling.TAKEN_BACK and (last is None or last.ruling is Ruling.TAKEN_BACK):
         raise InputError("There is no decision to take back.")
-    if bool(outlines) != (verdict is Verdict.REDRAWN):
-        raise InputError("Draw at least one region." if verdict is Verdict.REDRAWN else "Only redrawn has regions.")
-    if verdict in (Verdict.REJECTED, Verdict.REDRAWN) and not reason.strip():
+    if bool(outlines) != (ruling is Ruling.REDRAWN):
+        raise InputError("Draw at least one region." if ruling is Ruling.REDRAWN else "Only redrawn has regions.")
+    if ruling in (Ruling.REJECTED, Ruling.REDRAWN) and not word.reason.strip():
         raise InputError("Say why.")
-    match verdict:
-        case Verdict.REDRAWN:
+    match ruling:
+        case Ruling.REDRAWN:
             regions, state = _drawn(outlines, image), State.FOUND
-        case Verdict.TAKEN_BACK:
+        case Ruling.TAKEN_BACK:
             regions = ()
         case _:
-            again = last is not None and last.verdict is Verdict.REJECTED
+            again = last is not None and last.ruling is Ruling.REJECTED
             regions, state = (last.regions, last.state) if again and last else (offered, state)
             if not regions:
                 raise InputError("Nothing is marked for this phrase on this image: draw a region instead.")
@@ -136,23 +150,32 @@ def decision_of(
         tracking_uid=phrase.tracking_uid,
         sop_instance_uid=placement.sop_instance_uid,
         number=last.number + 1 if last else 1,
-        verdict=verdict,
+        ruling=ruling,
         regions=regions,
         state=state,
-        reason=" ".join(reason.split()),
-        who=who,
+        reason=_line(word.reason),
+        who=word.who,
         made=made,
-        seen=tag_of(phrase, placement, last),
+        seen=word.seen,
         model=model[0],
         weights_sha256=model[1],
     )
 
 
-def is_same(one: RegionDecision, other: RegionDecision) -> bool:
-    """Whether a person says the same again, who did not hear that it was heard."""
-    return (one.seen, one.verdict, one.reason, one.who) == (other.seen, other.verdict, other.reason, other.who) and [
-        region.outline for region in one.regions
-    ] == [region.outline for region in other.regions]
+def is_heard(word: Word, decision: RegionDecision) -> bool:
+    """Whether *decision* is what *word* led to: it is said again by who did not hear that it was heard."""
+    told = (word.seen, word.ruling, word.who, _line(word.reason))
+    drawn = tuple(region.outline for region in decision.regions) if decision.ruling is Ruling.REDRAWN else ()
+    kept = (decision.seen, decision.ruling, decision.who, decision.reason)
+    return told == kept and tuple(map(_rounded, word.outlines)) == drawn
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _rounded(outline: Outline) -> Outline:
+    return tuple((round(x, 2), round(y, 2)) for x, y in outline)
 
 
 def _regions(placement: PlacementPart) -> tuple[Region, ...]:
@@ -166,7 +189,7 @@ def _drawn(outlines: Sequence[Outline], image: ImagePart) -> tuple[Region, ...]:
     inside = all(0 <= x <= image.columns and 0 <= y <= image.rows for outline in outlines for x, y in outline)
     if not inside:
         raise InputError("A region has to lie on the image.")
-    regions = tuple(Region(tuple((round(x, 2), round(y, 2)) for x, y in outline), 1.0) for outline in outlines)
+    regions = tuple(Region(_rounded(outline), 1.0) for outline in outlines)
     if not all(region.mask(image.rows, image.columns).any() for region in regions):
         raise InputError("A region is too small: it covers no pixel.")
     return regions

@@ -12,6 +12,7 @@ from model.values import Fault, ModelCard, Suitability
 from nlp.phrases import Reading
 from plugin import __version__
 from plugin.anchors import tracking_uids
+from plugin.decisions import decided
 from plugin.dicom.instance import WrittenInstance
 from plugin.dicom.rejection import Reason, rejection
 from plugin.dicom.secondary import heatmaps, pictures
@@ -31,6 +32,7 @@ from plugin.page.pictures import maps_of
 from plugin.page.words import Audience
 from plugin.pipeline import ground_report
 from plugin.ports import (
+    DecisionBook,
     Grounder,
     ImageArchive,
     ReportReader,
@@ -46,6 +48,7 @@ from plugin.values import (
     ImageRef,
     Provenance,
     Radiograph,
+    RegionDecision,
     Report,
     ReportDescription,
     ReportRef,
@@ -152,12 +155,19 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Where a study comes from and its results go to; multimedia reports only when there is a *publication*."""
+    """Where a study comes from and its results go to.
+
+    Parameters
+    ----------
+    publication : None: multimedia reports are not stored for others.
+    decisions : of radiologists; None: nobody decides.
+    """
 
     archive: ImageArchive
     reports: ReportStore
     results: ResultFolder
     publication: Publication | None = None
+    decisions: DecisionBook | None = None
 
 
 PageUrl = Callable[[StudyRef, str], str]
@@ -286,7 +296,9 @@ class Passage:
         report_id = self.evidence.report.ref.report_id
         stored = of_report(archive.results(self._study), report_id)
         before = _remembered(self._edges.results, self._study, report_id)
-        evidence = continued(self.evidence, stored, contexts=contexts_in(before))
+        kept = self._edges.decisions.about(self._study, report_id) if self._edges.decisions else ()
+        words = tuple(each.decision for each in kept)
+        evidence = continued(self.evidence, stored, contexts=contexts_in(before), decisions=words)
         outputs = outputs_of(
             evidence,
             page_url=self._page_url(self._study, report_id) if self._page_url else None,
@@ -337,9 +349,9 @@ class Passage:
         replaced = superseded(
             written.stored, by=frozenset(instance.sop_instance_uid for instance in written.outputs.instances)
         )
-        now = evidence.provenance.created
-        reject(replaced, Reason.SUPERSEDED, archive=self._edges.archive, model=self._tools.grounder.card, now=now)
-        kept = kept_report(evidence.report, created=now)
+        model, now = self._tools.grounder.card, evidence.written
+        reject(replaced, Reason.SUPERSEDED, archive=self._edges.archive, model=model, now=now)
+        kept = kept_report(evidence.report, created=evidence.provenance.created)
         paths = self._edges.results.write(self._study, kept, written.outputs.kept)
         _publish(evidence, self._edges.publication, tools=self._tools)
         return paths
@@ -635,20 +647,25 @@ def outputs_of(
 
 
 def continued(
-    evidence: Evidence, stored: tuple[StoredResult, ...], *, contexts: Mapping[str, tuple[str, str]]
+    evidence: Evidence,
+    stored: tuple[StoredResult, ...],
+    *,
+    contexts: Mapping[str, tuple[str, str]],
+    decisions: tuple[RegionDecision, ...] = (),
 ) -> Evidence:
     """*evidence* as the next version after what the archive holds; pure, and the same once it is stored itself.
 
-    Its unchanged phrases keep their tracking UIDs, and it is told apart from equal results that were taken back.
+    Its unchanged phrases keep their tracking UIDs, and with them what radiologists decided about their regions; and it
+    is told apart from equal results that were taken back.
 
     Parameters
     ----------
     stored : Sightline's results about this report.
     contexts : the text before and after the phrases of the version before, by tracking UID, as far as it is known.
+    decisions : every one that was ever made about this report and study.
     """
     gone = rejected(stored)
-    while report_uid(evidence) in gone:
-        evidence = replace(evidence, again=evidence.again + 1)
+    evidence = _told_apart(evidence, gone)
     uids = tracking_uids(
         evidence.study,
         evidence.report,
@@ -657,7 +674,16 @@ def continued(
         contexts=contexts,
     )
     pairs = zip(evidence.phrases, uids, strict=True)
-    return replace(evidence, phrases=tuple(replace(grounded, tracking_uid=uid) for grounded, uid in pairs))
+    named = replace(evidence, phrases=tuple(replace(grounded, tracking_uid=uid) for grounded, uid in pairs))
+    ruled = decided(named, decisions)
+    return _told_apart(replace(ruled, again=0), gone) if ruled.decisions else ruled
+
+
+def _told_apart(evidence: Evidence, gone: frozenset[str]) -> Evidence:
+    """A rejected instance never comes back under its UID."""
+    while report_uid(evidence) in gone:
+        evidence = replace(evidence, again=evidence.again + 1)
+    return evidence
 
 
 def judged(radiograph: Radiograph, seen: Suitability, *, tools: Tools) -> Radiograph:

@@ -22,6 +22,7 @@ from plugin.values import (
     ImageRef,
     PatientRef,
     Radiograph,
+    RegionDecision,
     Report,
     ReportDescription,
     ReportRef,
@@ -435,6 +436,48 @@ class ReportBook(Protocol):
 
     def forget(self, before: datetime) -> int:
         """Forget withdrawn reports that did not change since; how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDecision:
+    """A radiologist's decision as the book keeps it.
+
+    Parameters
+    ----------
+    job : id of the job that writes it back; "" until one was put.
+    """
+
+    study: StudyRef
+    report_id: str
+    decision: RegionDecision
+    job: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int]:
+        """What it is found by; in the order of the book."""
+        return self.study.study_instance_uid, self.report_id, *self.decision.place, self.decision.number
+
+
+class DecisionBook(Protocol):
+    """What radiologists decided about regions; nothing in it is ever changed. Shared by threads and processes.
+
+    Every method raises TransientError when the book cannot be used now.
+    """
+
+    def keep(self, kept: KeptDecision) -> bool:
+        """Keep a decision, unless one of its number is there; whether it was kept. It is on the disk then."""
+
+    def about(self, study: StudyRef, report_id: str) -> tuple[KeptDecision, ...]:
+        """Every decision about phrases of that report on images of that study, in the order they were made."""
+
+    def note_job(self, kept: KeptDecision, job_id: str) -> None:
+        """That this job writes it back."""
+
+    def without_job(self, *, limit: int = 100) -> tuple[KeptDecision, ...]:
+        """Decisions that no job was put for yet, the oldest first."""
+
+    def every(self, *, after: KeptDecision | None = None, limit: int = 500) -> tuple[KeptDecision, ...]:
+        """Decisions in the order of their keys, beyond *after*."""
 
 
 class JobState(StrEnum):

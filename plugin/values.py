@@ -276,7 +276,7 @@ class Radiograph:
         return Letterbox(rows, columns, self.orientation)
 
 
-class Verdict(StrEnum):
+class Ruling(StrEnum):
     """What a radiologist says of the regions of a phrase on an image."""
 
     ACCEPTED = "accepted"  # they are right
@@ -321,7 +321,7 @@ class RegionDecision:
     tracking_uid: str
     sop_instance_uid: str
     number: int
-    verdict: Verdict
+    ruling: Ruling
     regions: tuple[Region, ...]
     state: State
     reason: str
@@ -334,7 +334,7 @@ class RegionDecision:
     def __post_init__(self) -> None:
         _check_uid("tracking_uid", self.tracking_uid)
         _check_uid("sop_instance_uid", self.sop_instance_uid)
-        if self.verdict in (Verdict.ACCEPTED, Verdict.REDRAWN) and not self.regions:
+        if self.ruling in (Ruling.ACCEPTED, Ruling.REDRAWN) and not self.regions:
             raise ValueError("what was accepted or drawn has a region")
 
     @property
@@ -345,7 +345,7 @@ class RegionDecision:
     @property
     def key(self) -> str:
         """Tells decisions apart, also those of a book that was lost and begun again."""
-        told = (*self.place, str(self.number), self.verdict, self.made.isoformat(), self.who.name, self.reason)
+        told = (*self.place, str(self.number), self.ruling, self.made.isoformat(), self.who.name, self.reason)
         return derived_id("decision", *told, repr(tuple(region.outline for region in self.regions)))
 
 

@@ -26,7 +26,7 @@ from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
 from plugin.page.release import Rules
 from plugin.policy import Policy
-from plugin.ports import Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
+from plugin.ports import DecisionBook, Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
 from plugin.results import ResultFolder
 from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
@@ -36,6 +36,7 @@ from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint
+from plugin.taking import Decisions
 from plugin.values import StudyRef, makers_of
 from plugin.watch import Watch, WatchBook
 
@@ -139,9 +140,29 @@ def organization_of(settings: Settings) -> Organization | None:
 
 
 def make_edges(settings: Settings) -> Edges:
-    """Archive, report store and results of the settings."""
+    """Archive, report store, results and radiologists' decisions of the settings.
+
+    Raises
+    ------
+    InputError, TransientError
+        If they cannot be used.
+    """
     results = ResultFolder(settings.data_dir / "results")
-    return Edges(make_archive(settings), make_reports(settings), results, make_publication(settings))
+    publication, decisions = make_publication(settings), make_decision_book(settings)
+    return Edges(make_archive(settings), make_reports(settings), results, publication, decisions)
+
+
+def make_decision_book(settings: Settings) -> DecisionBook:
+    """What radiologists decided, in the database of the jobs.
+
+    Raises
+    ------
+    InputError, TransientError
+        If it cannot be used.
+    """
+    from plugin.durable import DatabaseDecisionBook
+
+    return DatabaseDecisionBook(make_database(settings))
 
 
 def make_access(settings: Settings) -> Access:
@@ -537,6 +558,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
             Check("queue", answering),
         ),
         metrics=metrics,
+        decisions=Decisions(edges.decisions, queue) if edges.decisions else None,
     )
 
 

@@ -36,8 +36,8 @@ from plugin.values import (
     Report,
     ReportRef,
     ReportStatus,
+    Ruling,
     StudyRef,
-    Verdict,
 )
 
 STUDY = StudyRef(derived_uid("test", "study"))
@@ -330,7 +330,7 @@ def _placement(image: Radiograph, regions: tuple[Region, ...], state: State, pro
 
 
 def decision(
-    grounded: GroundedPhrase, verdict: Verdict, *, at: int = 0, number: int = 1, reason: str = "not there"
+    grounded: GroundedPhrase, ruling: Ruling, *, at: int = 0, number: int = 1, reason: str = "not there"
 ) -> RegionDecision:
     """Dr. Ada's word about *grounded* on its image *at*: what is redrawn, becomes a triangle."""
     placement = grounded.placements[at]
@@ -339,10 +339,10 @@ def decision(
         tracking_uid=grounded.tracking_uid,
         sop_instance_uid=placement.image.sop_instance_uid,
         number=number,
-        verdict=verdict,
-        regions=(triangle,) if verdict is Verdict.REDRAWN else placement.regions,
-        state=State.FOUND if verdict is Verdict.REDRAWN else placement.state,
-        reason="" if verdict is Verdict.ACCEPTED else reason,
+        ruling=ruling,
+        regions=(triangle,) if ruling is Ruling.REDRAWN else placement.regions,
+        state=State.FOUND if ruling is Ruling.REDRAWN else placement.state,
+        reason="" if ruling is Ruling.ACCEPTED else reason,
         who=Person("Dr. Ada Beispiel", "Practitioner/ada"),
         made=DECIDED + timedelta(minutes=number),
         model="sightline-test 1.0",
@@ -354,10 +354,10 @@ def decided_evidence(*images: Radiograph) -> Evidence:
     """:func:`make_evidence` after a radiologist saw every region: two rejected, one drawn, the others accepted."""
     evidence = make_evidence(*images)
     lit = [grounded for grounded in evidence.phrases if grounded.lit]
-    verdicts = (Verdict.ACCEPTED, Verdict.REDRAWN, Verdict.REJECTED, Verdict.REJECTED, Verdict.ACCEPTED)
+    rulings = (Ruling.ACCEPTED, Ruling.REDRAWN, Ruling.REJECTED, Ruling.REJECTED, Ruling.ACCEPTED)
     said = [
-        decision(grounded, verdict, at=at)
-        for grounded, verdict in zip(lit, verdicts, strict=True)
+        decision(grounded, ruling, at=at)
+        for grounded, ruling in zip(lit, rulings, strict=True)
         for at in range(len(grounded.placements))
     ]
     return decided(evidence, said)

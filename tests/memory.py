@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from books import book_at
+from books import book_at, decisions_at
 from queues import MemoryQueue
 
 from model.values import View
@@ -16,7 +16,7 @@ from plugin.errors import InputError, MissingError
 from plugin.identity import derived_uid
 from plugin.intake import Intake
 from plugin.matching import match
-from plugin.ports import StudyIdentity
+from plugin.ports import DecisionBook, StudyIdentity
 from plugin.values import (
     Accession,
     ImageDescription,
@@ -155,3 +155,8 @@ class Site:
             clock=self.clock or self.queue.clock,
             **self.settings,
         )
+
+    @property
+    def decisions(self) -> DecisionBook:
+        """What radiologists decided."""
+        return decisions_at(self.folder / "decisions.sqlite")

@@ -122,6 +122,14 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("heatmaps", READ, _REPORT + "/radiologist/heatmaps/{sop_instance_uid}", REPORTERS, reads="ImagingStudy"),
     Rule("files", READ, _REPORT + "/radiologist/files/{name}", REPORTERS, reads="DiagnosticReport"),
     Rule("page-parts", READ, "/pages/{name}", EVERYBODY),
+    Rule("decisions", READ, _REPORT + "/decisions", frozenset({RADIOLOGIST, SERVICE}), reads="Observation"),
+    Rule(
+        "decision",
+        ("POST",),
+        _REPORT + "/phrases/{tracking_uid}/decision",
+        frozenset({RADIOLOGIST}),
+        writes="Observation",
+    ),
     Rule("predict", ("POST",), "/predict", frozenset({RADIOLOGIST, SERVICE})),
     # FHIR.
     Rule("fhir-metadata", READ, "/fhir/metadata", EVERYBODY),

@@ -16,8 +16,8 @@ from plugin.values import (
     Provenance,
     RegionDecision,
     ReportRef,
+    Ruling,
     StudyRef,
-    Verdict,
     key_of,
 )
 
@@ -99,7 +99,7 @@ class Rebuilt:
     @property
     def knows_decisions(self) -> bool:
         """Whether the document says all of people's decisions: not what was rejected, so names cannot be derived."""
-        return not any(each.verdict is Verdict.REJECTED for phrase in self.phrases for each in phrase.decisions)
+        return not any(each.ruling is Ruling.REJECTED for phrase in self.phrases for each in phrase.decisions)
 
     def _grounded(self, part: PhrasePart) -> GroundedPhrase:
         placements = tuple(self._placement(each, part.tracking_uid) for each in part.placements)
@@ -126,7 +126,7 @@ def _decision(
         tracking_uid=tracking_uid,
         sop_instance_uid=part.sop_instance_uid,
         number=said.number,
-        verdict=said.verdict,
+        ruling=said.ruling,
         regions=regions,
         state=part.state,
         reason=said.reason,

@@ -21,7 +21,7 @@ from plugin.dicom.instance import WrittenInstance, equipment, finished, inputs_o
 from plugin.errors import ConformanceError
 from plugin.identity import derived_uid
 from plugin.ports import report_code
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Keyed, Provenance, Radiograph, Verdict
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Keyed, Provenance, Radiograph, Ruling
 
 SERIES_NUMBER = 9001
 # PS3.5 6.2 counts characters of LO and ST; dciodvfy and other readers count bytes, so that is what we keep to.
@@ -159,7 +159,7 @@ def described(
 ) -> SegmentDescription:
     """Segment *number* of a Segmentation of *image*, which shows *phrase*."""
     said = phrase.phrase
-    drawn = any(each.verdict is Verdict.REDRAWN for each in phrase.decisions_on(image))
+    drawn = any(each.ruling is Ruling.REDRAWN for each in phrase.decisions_on(image))
     region = codes.site(said)
     segment = SegmentDescription(
         segment_number=number,

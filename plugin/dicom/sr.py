@@ -44,7 +44,7 @@ from plugin.values import (
     Provenance,
     RegionDecision,
     ReportRef,
-    Verdict,
+    Ruling,
 )
 
 SERIES_NUMBER = 9101
@@ -61,9 +61,9 @@ STATES = {
 }
 
 DECIDED = {
-    Verdict.ACCEPTED: "Region accepted",
-    Verdict.REJECTED: "Region rejected",
-    Verdict.REDRAWN: "Region drawn",
+    Ruling.ACCEPTED: "Region accepted",
+    Ruling.REJECTED: "Region rejected",
+    Ruling.REDRAWN: "Region drawn",
 }
 NOT_STATED = "not stated"
 
@@ -356,7 +356,7 @@ def _certainty(placement: Placement) -> hd.Measurement:
 
 
 def _decision(decision: RegionDecision) -> str:
-    said = f"{DECIDED[decision.verdict]} by {decision.who.name} on {decision.made:%Y-%m-%d}"
+    said = f"{DECIDED[decision.ruling]} by {decision.who.name} on {decision.made:%Y-%m-%d}"
     return f"{said}: {decision.reason}" if decision.reason else f"{said}."
 
 

@@ -2,7 +2,8 @@
 
 from plugin.durable.book import DatabaseReportBook
 from plugin.durable.database import Database
+from plugin.durable.decisions import DatabaseDecisionBook
 from plugin.durable.presence import presence_of
 from plugin.durable.queue import DurableQueue
 
-__all__ = ["Database", "DatabaseReportBook", "DurableQueue", "presence_of"]
+__all__ = ["Database", "DatabaseDecisionBook", "DatabaseReportBook", "DurableQueue", "presence_of"]

@@ -15,7 +15,7 @@ from plugin.fhir.ours import MULTIMEDIA_REPORT
 from plugin.fhir.parts import URI, Fhir, device_id, narrative, present, uid_identifier
 from plugin.identity import derived_id
 from plugin.page.document import EvidenceDocument, ImagePart, PhrasePart, PlacementPart
-from plugin.values import Verdict
+from plugin.values import Ruling
 
 OF_INTEREST = coded("DCM", "113000", "Of Interest")  # PS3.16 CID 7010
 KIND = "ImagingSelection"
@@ -82,7 +82,7 @@ def _selection(
 
 
 def _who(placement: PlacementPart) -> str:
-    drawn = placement.decision is not None and placement.decision.verdict is Verdict.REDRAWN
+    drawn = placement.decision is not None and placement.decision.ruling is Ruling.REDRAWN
     return "a radiologist" if drawn else "software"
 
 

@@ -60,7 +60,7 @@ from plugin.fhir.r5 import as_r5
 from plugin.fhir.selections import About, selections_of
 from plugin.identity import derived_id, sha256_hex
 from plugin.page.document import evidence_document
-from plugin.values import Evidence, GroundedPhrase, ImageRef, Person, Placement, Provenance, RegionDecision, Verdict
+from plugin.values import Evidence, GroundedPhrase, ImageRef, Person, Placement, Provenance, RegionDecision, Ruling
 
 
 class Instance(Protocol):
@@ -269,7 +269,7 @@ def _provenance_of_people(evidence: Evidence) -> Iterator[Fhir]:
     """One for each decision: who, when, why, about which phrase."""
     for grounded in evidence.phrases:
         for decision in grounded.decisions if grounded.phrase.assertion is not Assertion.NOT_REPORTED else ():
-            drawn = decision.verdict is Verdict.REDRAWN
+            drawn = decision.ruling is Ruling.REDRAWN
             role = ("author", "Author") if drawn else ("verifier", "Verifier")
             yield {
                 "resourceType": "Provenance",
@@ -338,7 +338,7 @@ def _status(grounded: GroundedPhrase) -> str:
     """Final once people accepted every region, amended once they decided and changed one."""
     if not grounded.decided:
         return "preliminary"
-    accepted = all(decision.verdict is Verdict.ACCEPTED for decision in grounded.decisions)
+    accepted = all(decision.ruling is Ruling.ACCEPTED for decision in grounded.decisions)
     return "final" if accepted else "amended"
 
 
@@ -348,7 +348,7 @@ def _people(grounded: GroundedPhrase) -> Iterator[Fhir]:
 
 
 def _note(decision: RegionDecision) -> Fhir:
-    said = f"{_DECIDED[decision.verdict]}: {decision.reason}" if decision.reason else f"{_DECIDED[decision.verdict]}."
+    said = f"{_DECIDED[decision.ruling]}: {decision.reason}" if decision.reason else f"{_DECIDED[decision.ruling]}."
     return {"authorString": clean(decision.who.name), "time": decision.made.isoformat(), "text": clean(said)}
 
 
@@ -463,9 +463,9 @@ _CLAIMS = {
 
 
 _DECIDED = {
-    Verdict.ACCEPTED: "Region accepted",
-    Verdict.REJECTED: "Region rejected",
-    Verdict.REDRAWN: "Region drawn anew",
+    Ruling.ACCEPTED: "Region accepted",
+    Ruling.REJECTED: "Region rejected",
+    Ruling.REDRAWN: "Region drawn anew",
 }
 
 
@@ -477,7 +477,7 @@ def _seen(grounded: GroundedPhrase) -> str:
     if grounded.lit:
         found = any(placement.state is State.FOUND for placement in grounded.placements)
         what = "The region found by software is" if found else "Only the area that the report names is"
-        if any(decision.verdict is Verdict.REDRAWN for decision in grounded.decisions):
+        if any(decision.ruling is Ruling.REDRAWN for decision in grounded.decisions):
             what = "A region that a radiologist drew is"
         said = "a radiologist confirmed it" if grounded.decided else "no radiologist has confirmed it yet"
         return f"{what} marked on the image; {said}."

@@ -25,7 +25,7 @@ from plugin.values import (
     Radiograph,
     RegionDecision,
     Report,
-    Verdict,
+    Ruling,
 )
 from plugin.values import ReportStatus as Status
 
@@ -84,7 +84,7 @@ class DecisionPart(_Part):
     """A radiologist's word about the regions of a phrase on an image."""
 
     number: int = Field(ge=1, description="Of this phrase on this image; a later one goes before an earlier one.")
-    verdict: Verdict
+    ruling: Ruling
     reason: str
     who: PersonPart
     made: datetime
@@ -284,7 +284,7 @@ def decision_part(decision: RegionDecision) -> DecisionPart:
     """*decision* as it is told."""
     who = PersonPart(name=decision.who.name, identifier=decision.who.identifier)
     return DecisionPart(
-        number=decision.number, verdict=decision.verdict, reason=decision.reason, who=who, made=decision.made
+        number=decision.number, ruling=decision.ruling, reason=decision.reason, who=who, made=decision.made
     )
 
 

@@ -15,6 +15,7 @@ from plugin import __version__
 from plugin.errors import InputError
 from plugin.page.release import IMMEDIATELY, Rules
 from plugin.ports import Priority
+from plugin.service.decisions import LeftDecisions, decisions_router
 from plugin.service.entrance import Access, Entrance, check_rules
 from plugin.service.events import Admission, any_event, events_router
 from plugin.service.fhir import FhirService, fhir_router
@@ -79,7 +80,7 @@ def create_app(
     """
     taken = taking(services, priority=Priority.NEW)
     runners = (services.queue.runner(services.work),) if work else ()
-    parts: tuple[Part, ...] = (*runners, *((Watcher(watch, taken),) if watch else ()), *beside)
+    parts: tuple[Part, ...] = (*_left(services), *runners, *((Watcher(watch, taken),) if watch else ()), *beside)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -102,6 +103,7 @@ def create_app(
     app.include_router(studies_router(services, asked, viewer=viewer is not None))
     app.include_router(pages_router(Pages(services.results, viewer is not None, release)))
     app.include_router(review_router(services.intake))
+    _include_decisions(app, services)
     app.include_router(events_router(admit, submission(taken)))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
@@ -123,6 +125,15 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)
     return app
+
+
+def _include_decisions(app: FastAPI, services: Services) -> None:
+    if services.decisions is not None:
+        app.include_router(decisions_router(services, services.decisions))
+
+
+def _left(services: Services) -> tuple[Part, ...]:
+    return (LeftDecisions(services.decisions, services.results),) if services.decisions else ()
 
 
 def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object]) -> None:

@@ -11,6 +11,7 @@ from plugin.intake import Intake
 from plugin.ports import Grounder, JobQueue, ReportReader, Work
 from plugin.results import KeptReport
 from plugin.service.metrics import Metrics
+from plugin.taking import Decisions
 from plugin.values import Radiograph, StudyRef
 
 
@@ -47,6 +48,7 @@ class Services:
     work : what is done for each job.
     intake : makes jobs of what is noticed: one for each study and report version.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
+    decisions : takes what radiologists decide; None: nobody can.
     metrics : what this process counts, for ``/metrics``.
     checks : what ``/health/ready`` asks.
     """
@@ -60,6 +62,7 @@ class Services:
     read_dicom: Callable[[bytes], Radiograph]
     checks: tuple[Check, ...] = ()
     metrics: Metrics | None = None
+    decisions: Decisions | None = None
 
 
 class Part(Protocol):

@@ -25,6 +25,7 @@ from plugin.service.fhir import FhirService
 from plugin.service.hooks import hooks_router
 from plugin.service.metrics import Metrics
 from plugin.service.viewer import Viewer
+from plugin.taking import Decisions
 
 # Who may: p(atient), r(adiologist), o(perator), s(ervice); "open" to all, or entered by a proof of the route's "own".
 TABLE = {
@@ -60,6 +61,8 @@ TABLE = {
     "heatmaps": "r",
     "files": "r",
     "page-parts": "pros",
+    "decisions": "rs",
+    "decision": "r",
     "predict": "rs",
     "fhir-metadata": "pros",
     "fhir-reports": "prs",
@@ -87,6 +90,7 @@ VALUES = {
     "job_id": "j1",
     "resource_id": "x1",
     "sop_instance_uid": "1.2.3.4",
+    "tracking_uid": "2.25.1",
     "name": "sightline.js",
     "resource:path": "studies/1.2.3/metadata",
     "_:path": "a/b",
@@ -110,7 +114,15 @@ def services(folder: Path) -> Services:
     site = Site(folder / "data")
     unused: Any = None
     return Services(
-        site.queue, ResultFolder(folder / "results"), (), site.intake, unused, unused, unused, metrics=Metrics()
+        site.queue,
+        ResultFolder(folder / "results"),
+        (),
+        site.intake,
+        unused,
+        unused,
+        unused,
+        metrics=Metrics(),
+        decisions=Decisions(site.decisions, site.queue),
     )
 
 

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
 from model.values import State
-from plugin.decisions import Outline, decided, decision_of, is_same, tag_of
+from plugin.decisions import Outline, Word, decided, decision_of, is_heard, tag_of
 from plugin.dicom.result import read_report, read_segmentation
 from plugin.dicom.seg import segmentations
 from plugin.dicom.sr import report, report_uid
@@ -23,7 +23,7 @@ from plugin.fhir.capability import Release
 from plugin.fhir.life import settled
 from plugin.fhir.writing import bundle_of
 from plugin.page.document import evidence_document, evidence_json, read_evidence
-from plugin.values import Evidence, GroundedPhrase, Person, RegionDecision, Verdict
+from plugin.values import Evidence, GroundedPhrase, Person, RegionDecision, Ruling
 
 ADA = Person("Dr. Ada Beispiel")
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
@@ -54,7 +54,7 @@ def test_without_decisions_evidence_stays_as_it_is(evidence: Evidence) -> None:
 def test_a_rejected_region_is_marked_no_more_and_the_reader_is_told(evidence: Evidence) -> None:
     first = lit(evidence)[0]
 
-    after = placed(decided(evidence, [decision(first, Verdict.REJECTED)]), first)
+    after = placed(decided(evidence, [decision(first, Ruling.REJECTED)]), first)
 
     (placement,) = after.placements
     assert (placement.regions, placement.state) == ((), State.NOT_FOUND)
@@ -65,7 +65,7 @@ def test_a_rejected_region_is_marked_no_more_and_the_reader_is_told(evidence: Ev
 
 def test_a_redrawn_region_stands_whatever_the_model_says_next_time(evidence: Evidence) -> None:
     first = lit(evidence)[0]
-    word = decision(first, Verdict.REDRAWN)
+    word = decision(first, Ruling.REDRAWN)
     moved = replace(first.placements[0], regions=(), state=State.NOT_FOUND)
     again = replace(
         evidence, phrases=tuple(replace(g, placements=(moved,)) if g is first else g for g in evidence.phrases)
@@ -84,7 +84,7 @@ def test_an_accepted_region_stays_when_another_model_would_move_it(evidence: Evi
         evidence, phrases=tuple(replace(g, placements=(moved,)) if g is first else g for g in evidence.phrases)
     )
 
-    (placement,) = placed(decided(again, [decision(first, Verdict.ACCEPTED)]), first).placements
+    (placement,) = placed(decided(again, [decision(first, Ruling.ACCEPTED)]), first).placements
 
     assert placement.regions == first.placements[0].regions
 
@@ -92,9 +92,9 @@ def test_an_accepted_region_stays_when_another_model_would_move_it(evidence: Evi
 def test_the_last_word_counts_and_one_that_is_taken_back_does_not(evidence: Evidence) -> None:
     first = lit(evidence)[0]
     words = [
-        decision(first, Verdict.REJECTED, number=1),
-        decision(first, Verdict.REDRAWN, number=2),
-        decision(first, Verdict.TAKEN_BACK, number=3),
+        decision(first, Ruling.REJECTED, number=1),
+        decision(first, Ruling.REDRAWN, number=2),
+        decision(first, Ruling.TAKEN_BACK, number=3),
     ]
 
     assert placed(decided(evidence, words[1::-1]), first).decisions == (words[1],)
@@ -104,18 +104,18 @@ def test_the_last_word_counts_and_one_that_is_taken_back_does_not(evidence: Evid
 def test_evidence_that_a_person_decided_about_is_another_version(evidence: Evidence) -> None:
     first = lit(evidence)[0]
     versions = [
-        decided(evidence, [decision(first, verdict, number=number)])
-        for number, verdict in enumerate((Verdict.ACCEPTED, Verdict.REJECTED, Verdict.ACCEPTED), start=1)
+        decided(evidence, [decision(first, ruling, number=number)])
+        for number, ruling in enumerate((Ruling.ACCEPTED, Ruling.REJECTED, Ruling.ACCEPTED), start=1)
     ]
 
     assert len({report_uid(each) for each in (evidence, *versions)}) == 4
-    assert report_uid(versions[0]) == report_uid(decided(evidence, [decision(first, Verdict.ACCEPTED)]))
+    assert report_uid(versions[0]) == report_uid(decided(evidence, [decision(first, Ruling.ACCEPTED)]))
     assert versions[2].written > versions[0].written > DECIDED
 
 
 def test_a_decision_about_what_is_gone_is_not_used_and_the_reader_is_told(evidence: Evidence) -> None:
     first, second = lit(evidence)[:2]
-    words = [decision(first, Verdict.REJECTED), decision(second, Verdict.ACCEPTED)]
+    words = [decision(first, Ruling.REJECTED), decision(second, Ruling.ACCEPTED)]
     amended = replace(evidence, phrases=tuple(g for g in evidence.phrases if g is not first))
 
     after = decided(amended, words)
@@ -133,7 +133,7 @@ def test_the_document_carries_who_decided_what_and_why(evidence: Evidence) -> No
     document = read_evidence(evidence_json(decided_evidence()))
 
     told = [placement.decision for phrase in document.phrases for placement in phrase.placements if placement.decision]
-    assert [each.verdict for each in told] == ["accepted", "redrawn", "rejected", "rejected", "accepted"]
+    assert [each.ruling for each in told] == ["accepted", "redrawn", "rejected", "rejected", "accepted"]
     assert {(each.who.name, each.who.identifier) for each in told} == {("Dr. Ada Beispiel", "Practitioner/ada")}
     assert told[2].reason == "not there"
     assert not any(p.decision for phrase in evidence_document(evidence).phrases for p in phrase.placements)
@@ -155,7 +155,7 @@ def test_a_segmentation_leaves_out_what_was_rejected_and_says_what_was_drawn_by_
 
 def test_the_report_is_verified_once_every_region_was_decided(evidence: Evidence) -> None:
     first = lit(evidence)[0]
-    partly, whole = decided(evidence, [decision(first, Verdict.ACCEPTED)]), decided_evidence()
+    partly, whole = decided(evidence, [decision(first, Ruling.ACCEPTED)]), decided_evidence()
 
     flags = {}
     for name, each in (("none", evidence), ("partly", partly), ("whole", whole)):
@@ -192,7 +192,7 @@ def test_observations_are_final_or_amended_by_whom_a_provenance_names(release: R
 
 def test_a_decision_that_is_taken_back_leaves_the_observation_preliminary_again(evidence: Evidence) -> None:
     first = lit(evidence)[0]
-    after = decided(evidence, [decision(first, Verdict.ACCEPTED)])
+    after = decided(evidence, [decision(first, Ruling.ACCEPTED)])
     resources = [entry["resource"] for entry in json.loads(as_bundle(after))["entry"]]
     observation = next(each for each in resources if each.get("status") == "final")
     by_somebody_else = {key: value for key, value in observation.items() if key != "meta"}
@@ -218,7 +218,7 @@ def as_bundle(evidence: Evidence) -> str:
 
 def said(
     evidence: Evidence,
-    verdict: Verdict,
+    ruling: Ruling,
     *,
     phrase: int = 1,
     last: RegionDecision | None = None,
@@ -227,24 +227,17 @@ def said(
 ) -> RegionDecision:
     document = evidence_document(evidence)
     part = document.phrases[phrase]
+    placement = part.placements[0]
+    word = Word(tag_of(part, placement, last), ruling, ADA, reason, outlines)
     return decision_of(
-        part,
-        part.placements[0],
-        document.images[0],
-        last=last,
-        verdict=verdict,
-        outlines=outlines,
-        reason=reason,
-        who=ADA,
-        made=NOW,
-        model=("sightline-test 1.0", "ab"),
+        word, part, placement, document.images[0], last=last, made=NOW, model=("sightline-test 1.0", "ab")
     )
 
 
 def test_a_decision_keeps_what_it_is_about(evidence: Evidence) -> None:
     first = lit(evidence)[0]
-    accepted = said(evidence, Verdict.ACCEPTED)
-    drawn = said(evidence, Verdict.REDRAWN, last=accepted, outlines=(SQUARE,))
+    accepted = said(evidence, Ruling.ACCEPTED)
+    drawn = said(evidence, Ruling.REDRAWN, last=accepted, outlines=(SQUARE,))
 
     assert accepted.place == (first.tracking_uid, first.placements[0].image.sop_instance_uid)
     assert [region.outline for region in accepted.regions] == [r.outline for r in first.placements[0].regions]
@@ -252,10 +245,10 @@ def test_a_decision_keeps_what_it_is_about(evidence: Evidence) -> None:
 
 
 def test_what_was_rejected_can_be_accepted_after_all(evidence: Evidence) -> None:
-    rejected = said(evidence, Verdict.REJECTED)
+    rejected = said(evidence, Ruling.REJECTED)
     written = decided(evidence, [rejected])
 
-    again = said(written, Verdict.ACCEPTED, last=rejected)
+    again = said(written, Ruling.ACCEPTED, last=rejected)
 
     assert again.regions == rejected.regions
 
@@ -263,7 +256,7 @@ def test_what_was_rejected_can_be_accepted_after_all(evidence: Evidence) -> None
 def test_the_tag_changes_with_what_a_person_sees_and_with_nothing_else(evidence: Evidence) -> None:
     before = evidence_document(evidence)
     part = before.phrases[1]
-    rejected = said(evidence, Verdict.REJECTED)
+    rejected = said(evidence, Ruling.REJECTED)
     written = evidence_document(decided(evidence, [rejected])).phrases[1]
     doubtful = part.model_copy(update={"tracking_id": "another"})
 
@@ -275,28 +268,31 @@ def test_the_tag_changes_with_what_a_person_sees_and_with_nothing_else(evidence:
     assert after == tag_of(written, written.placements[0], rejected)
 
 
-def test_who_says_the_same_again_says_nothing_new(evidence: Evidence) -> None:
-    first = said(evidence, Verdict.REJECTED)
+def test_who_says_the_same_again_was_heard_already(evidence: Evidence) -> None:
+    rejected = said(evidence, Ruling.REJECTED, reason="too  large ")
+    drawn = said(evidence, Ruling.REDRAWN, outlines=(((10.001, 10.0), *SQUARE[1:]),))
+    word = Word(rejected.seen, Ruling.REJECTED, ADA, "too large")
 
-    assert is_same(first, replace(said(evidence, Verdict.REJECTED), made=DECIDED))
-    assert not is_same(first, said(evidence, Verdict.REJECTED, reason="too large"))
-    assert not is_same(first, said(evidence, Verdict.REJECTED, last=first))
+    assert is_heard(word, rejected)
+    assert is_heard(replace(word, ruling=Ruling.REDRAWN, reason="wrong place", outlines=(SQUARE,)), drawn)
+    for other in ({"reason": "wrong place"}, {"who": Person("B")}, {"seen": "x"}, {"ruling": Ruling.ACCEPTED}):
+        assert not is_heard(replace(word, **other), rejected)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ({"verdict": Verdict.REJECTED, "reason": " "}, "Say why"),
-        ({"verdict": Verdict.ACCEPTED, "phrase": 6}, "Nothing is marked"),
-        ({"verdict": Verdict.REJECTED, "phrase": 6}, "Nothing is marked"),
-        ({"verdict": Verdict.TAKEN_BACK}, "no decision to take back"),
-        ({"verdict": Verdict.REDRAWN}, "Draw at least one"),
-        ({"verdict": Verdict.ACCEPTED, "outlines": (SQUARE,)}, "Only redrawn"),
-        ({"verdict": Verdict.REDRAWN, "outlines": (SQUARE[:2],)}, "3 to 500 points"),
-        ({"verdict": Verdict.REDRAWN, "outlines": (SQUARE,) * 21}, "at most 20"),
-        ({"verdict": Verdict.REDRAWN, "outlines": (((-1.0, 0.0), *SQUARE),)}, "on the image"),
-        ({"verdict": Verdict.REDRAWN, "outlines": (((0.0, float("nan")), *SQUARE),)}, "on the image"),
-        ({"verdict": Verdict.REDRAWN, "outlines": (((1.0, 1.0), (1.2, 1.0), (1.1, 1.2)),)}, "too small"),
+        ({"ruling": Ruling.REJECTED, "reason": " "}, "Say why"),
+        ({"ruling": Ruling.ACCEPTED, "phrase": 6}, "Nothing is marked"),
+        ({"ruling": Ruling.REJECTED, "phrase": 6}, "Nothing is marked"),
+        ({"ruling": Ruling.TAKEN_BACK}, "no decision to take back"),
+        ({"ruling": Ruling.REDRAWN}, "Draw at least one"),
+        ({"ruling": Ruling.ACCEPTED, "outlines": (SQUARE,)}, "Only redrawn"),
+        ({"ruling": Ruling.REDRAWN, "outlines": (SQUARE[:2],)}, "3 to 500 points"),
+        ({"ruling": Ruling.REDRAWN, "outlines": (SQUARE,) * 21}, "at most 20"),
+        ({"ruling": Ruling.REDRAWN, "outlines": (((-1.0, 0.0), *SQUARE),)}, "on the image"),
+        ({"ruling": Ruling.REDRAWN, "outlines": (((0.0, float("nan")), *SQUARE),)}, "on the image"),
+        ({"ruling": Ruling.REDRAWN, "outlines": (((1.0, 1.0), (1.2, 1.0), (1.1, 1.2)),)}, "too small"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_with_the_reason(
@@ -307,6 +303,6 @@ def test_what_cannot_be_decided_is_refused_with_the_reason(
 
 
 def test_a_phrase_that_was_not_found_can_be_drawn(evidence: Evidence) -> None:
-    drawn = said(evidence, Verdict.REDRAWN, phrase=6, outlines=(SQUARE,))
+    drawn = said(evidence, Ruling.REDRAWN, phrase=6, outlines=(SQUARE,))
 
     assert decided(evidence, [drawn]).phrases[6].lit

@@ -1,0 +1,277 @@
+"""A radiologist's decision in archive, FHIR server and results; through reruns, other models and amendments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matrix
+import numpy as np
+import pytest
+from books import decisions_at
+from evidence import CARD, CREATED, REPORT_TEXT, STUDY, phrases_of_every_fate
+from pydicom import Dataset, dcmread
+from pydicom.uid import ComprehensiveSRStorage
+from queues import MemoryQueue
+
+from model.geometry import Orientation
+from model.values import Grounding, ModelCard, Query, Question, Region, State, Suitability, View
+from nlp.phrases import Reading
+from plugin.archive import folder_archive
+from plugin.decisions import Outline, Word
+from plugin.dicom.result import read_segmentation
+from plugin.fhir.capability import Release
+from plugin.flow import Edges, Tools, process
+from plugin.page.document import EvidenceDocument, PhrasePart, read_evidence
+from plugin.ports import StudyIdentity
+from plugin.results import ResultFolder
+from plugin.taking import Decisions, Place
+from plugin.values import Person, Report, ReportDescription, ReportRef, ReportStatus, Ruling
+from plugin.versions import standing
+
+ADA = Person("Dr. Ada Beispiel")
+TRIANGLE: Outline = ((20.0, 20.0), (60.0, 20.0), (40.0, 70.0))
+EFFUSION, OPACITY, NODULES = (phrase for phrase, *_ in phrases_of_every_fate()[1:4])
+
+
+class OneReport:
+    """A report store with one report, and what is written about it."""
+
+    release = Release.R4
+
+    def __init__(self) -> None:
+        self.version, self.text = 1, REPORT_TEXT
+        self.resources: dict[str, dict[str, Any]] = {}
+
+    def find(self, study: StudyIdentity) -> tuple[ReportRef, ...]:
+        return (ReportRef("report-1", str(self.version)),)
+
+    def describe(self, report_id: str) -> ReportDescription | None:
+        return ReportDescription(ReportRef(report_id, str(self.version)), ReportStatus.FINAL)
+
+    def read(self, report: ReportRef) -> Report:
+        uid = STUDY.study_instance_uid
+        return Report(report, ReportStatus.FINAL, self.text, "test", study_instance_uids=(uid,))
+
+    def written(self, names: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+        return tuple(self.resources[name] for name in names if name in self.resources)
+
+    def write(self, bundle: str) -> None:
+        self.resources |= {each["request"]["url"]: each["resource"] for each in json.loads(bundle)["entry"]}
+
+
+def read(text: str) -> Reading:
+    """The three lit phrases that the text still holds."""
+    found = (phrase for phrase in (EFFUSION, OPACITY, NODULES) if phrase.text in text)
+    return Reading(tuple(replace(each, start=(at := text.index(each.text)), end=at + len(each.text)) for each in found))
+
+
+@dataclass
+class Squares:
+    """A grounder that finds everything asked in one square, whose corner is its own."""
+
+    corner: float = 10.0
+
+    @property
+    def card(self) -> ModelCard:
+        return replace(CARD, version=f"{self.corner}")
+
+    def ground(self, pixels: np.ndarray, orientation: Orientation, queries: tuple[Query, ...]) -> tuple[Grounding, ...]:
+        left, right = self.corner, self.corner + 40
+        square = Region(((left, left), (right, left), (right, right), (left, right)), 0.9)
+        return tuple(Grounding(query, State.FOUND, 0.9, regions=(square,)) for query in queries)
+
+    def ground_all(self, questions: Sequence[Question]) -> tuple[tuple[Grounding, ...], ...]:
+        return tuple(self.ground(each.pixels, each.orientation, each.queries) for each in questions)
+
+    def suitability(self, pixels: np.ndarray, orientation: Orientation) -> Suitability:
+        return Suitability(View.FRONTAL, orientation)
+
+
+class Site:
+    """An archive with a study of one image, its report, and somebody who decides."""
+
+    def __init__(self, folder: Path) -> None:
+        for number, source in enumerate(matrix.sources_of(matrix.ORDINARY)):
+            (folder / f"{number}.dcm").write_bytes(source)
+        self.archive = folder_archive((folder,), store_in=folder)
+        self.reports = OneReport()
+        self.edges = Edges(
+            self.archive,
+            self.reports,
+            ResultFolder(folder / "results"),
+            decisions=decisions_at(folder / "decisions.sqlite"),
+        )
+        self.grounder = Squares()
+        assert self.edges.decisions is not None
+        self.decisions = Decisions(self.edges.decisions, MemoryQueue())
+
+    def run(self) -> None:
+        tools = Tools(read, "test", self.grounder, 2, "ab", lambda: CREATED)
+        process(STUDY, edges=self.edges, tools=tools, page_url=None)
+
+    @property
+    def document(self) -> EvidenceDocument:
+        content = self.edges.results.read(STUDY, "evidence.json")
+        assert content is not None
+        return read_evidence(content)
+
+    def phrase(self, text: str) -> PhrasePart:
+        return next(each for each in self.document.phrases if each.text == text)
+
+    def place(self, text: str) -> Place:
+        return next(each for each in self.decisions.places(self.document) if each.phrase.text == text)
+
+    def decide(self, text: str, ruling: Ruling, *outlines: Outline) -> None:
+        place = self.place(text)
+        where = (place.phrase.tracking_uid, place.placement.sop_instance_uid)
+        self.decisions.decide(self.document, where, Word(place.tag, ruling, ADA, "not there", outlines))
+
+    def observation(self, text: str) -> dict[str, Any]:
+        (found,) = (
+            each
+            for each in self.reports.resources.values()
+            if each["resourceType"] == "Observation"
+            and each["valueCodeableConcept"]["text"] == text
+            and each["status"] != "entered-in-error"
+        )
+        return found
+
+    def report(self) -> Dataset:
+        """The one SR that stands."""
+        stored = {
+            str(dataset.SOPInstanceUID): dataset
+            for path in self.archive_files()
+            if (dataset := dcmread(path)).SOPClassUID == ComprehensiveSRStorage
+        }
+        stands = {each.image.sop_instance_uid for each in standing(self.archive.results(STUDY))}
+        (found,) = (dataset for uid, dataset in stored.items() if uid in stands)
+        return found
+
+    def archive_files(self) -> list[Path]:
+        return sorted(self.edges.results.path.parent.glob("**/*.dcm"))
+
+    def masks(self) -> dict[str, np.ndarray]:
+        content = self.edges.results.read(STUDY, "seg.dcm")
+        return {} if content is None else {each.phrase: each.mask for each in read_segmentation(content)}
+
+    def everything(self) -> tuple[object, ...]:
+        return self.archive.results(STUDY), self.document, json.dumps(self.reports.resources)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    site.run()
+    return site
+
+
+def test_decisions_become_the_next_version_everywhere(site: Site) -> None:
+    first = site.report()
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.decide(NODULES.text, Ruling.REDRAWN, TRIANGLE)
+    assert not site.place(OPACITY.text).written
+
+    site.run()
+
+    assert {text: site.observation(text)["status"] for text in (EFFUSION.text, OPACITY.text, NODULES.text)} == {
+        EFFUSION.text: "final",
+        OPACITY.text: "amended",
+        NODULES.text: "amended",
+    }
+    report = site.report()
+    (predecessor,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert predecessor.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert (first.VerificationFlag, report.VerificationFlag) == ("UNVERIFIED", "VERIFIED")
+    masks = site.masks()
+    assert masks.keys() == {EFFUSION.text, NODULES.text}
+    drawn = Region(TRIANGLE, 1.0).mask(*masks[NODULES.text].shape)
+    np.testing.assert_array_equal(masks[NODULES.text], drawn)
+    assert site.phrase(OPACITY.text).placements[0].regions == ()
+    assert all(place.written for place in site.decisions.places(site.document))
+
+
+def test_a_run_again_writes_nothing_new(site: Site) -> None:
+    site.decide(NODULES.text, Ruling.REDRAWN, TRIANGLE)
+    site.run()
+    before = site.everything()
+
+    site.run()
+
+    assert site.everything() == before
+
+
+def test_another_model_moves_what_nobody_decided_and_nothing_else(site: Site) -> None:
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.run()
+    before = site.masks()
+
+    site.grounder = Squares(corner=60.0)
+    site.run()
+
+    after = site.masks()
+    np.testing.assert_array_equal(after[EFFUSION.text], before[EFFUSION.text])
+    assert OPACITY.text not in after
+    assert (after[NODULES.text] != before[NODULES.text]).any()
+    assert site.observation(EFFUSION.text)["status"] == "final"
+
+
+def test_an_amended_report_keeps_what_was_decided_about_unchanged_phrases_and_says_what_is_lost(site: Site) -> None:
+    site.decide(EFFUSION.text, Ruling.REJECTED)
+    site.decide(NODULES.text, Ruling.REDRAWN, TRIANGLE)
+    site.run()
+
+    site.reports.version, site.reports.text = 2, "ADDENDUM. " + REPORT_TEXT.replace(EFFUSION.text, "No effusion")
+    site.run()
+
+    assert site.masks().keys() == {OPACITY.text, NODULES.text}
+    assert site.phrase(NODULES.text).placements[0].decision is not None
+    assert [each for each in site.document.warnings if "radiologist" in each] == [
+        "A radiologist's decision about a phrase or an image that is not there any more: not used."
+    ]
+
+    site.reports.version, site.reports.text = 3, REPORT_TEXT
+    site.run()
+
+    assert EFFUSION.text not in site.masks()
+    assert not [each for each in site.document.warnings if "radiologist" in each]
+
+
+def test_a_decision_that_is_taken_back_leaves_the_word_to_the_model_again(site: Site) -> None:
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.run()
+    site.decide(OPACITY.text, Ruling.TAKEN_BACK)
+    site.run()
+    before = site.everything()
+
+    assert OPACITY.text in site.masks()
+    assert site.observation(OPACITY.text)["status"] == "preliminary"
+    assert site.place(OPACITY.text).written
+    site.run()
+    assert site.everything() == before
+
+
+def test_a_rejected_region_can_be_accepted_after_all(site: Site) -> None:
+    before = site.masks()[OPACITY.text]
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.run()
+    site.decide(OPACITY.text, Ruling.ACCEPTED)
+    site.run()
+
+    np.testing.assert_array_equal(site.masks()[OPACITY.text], before)
+    assert site.observation(OPACITY.text)["status"] == "final"
+
+
+def test_the_first_report_of_a_study_stays_the_one_that_governs(site: Site) -> None:
+    (kept,) = site.edges.results.reports(STUDY)
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.run()
+
+    assert site.edges.results.reports(STUDY) == (kept,)
+    assert dcmread(BytesIO(site.edges.results.read(STUDY, "sr.dcm") or b"")).ContentDate != "20260301"
