@@ -12,13 +12,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo stack stack-down test chaos check format arch train picture eval-nlp fhir clean
+.PHONY: help demo stack stack-down test chaos fuzz check format arch train picture eval-nlp fhir clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
 	@echo "make stack-down    end them"
 	@echo "make test          set up and run every test"
 	@echo "make chaos         kill workers at every boundary of every step and at 200 random moments"
+	@echo "make fuzz          10,000 hostile inputs of each kind"
 	@echo "make check         format, lint, types, import contracts, unit tests; a few minutes"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
 	@echo "make train         train weights like the shipped ones from nothing"
@@ -71,6 +72,9 @@ test: $(VENV)/dev
 
 chaos: $(VENV)/dev  # kills workers at every boundary of every step and at 200 random moments; needs PostgreSQL, takes an hour
 	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q --timeout 7200 tests/integration/test_job_crashes.py
+
+fuzz: $(VENV)/dev  # 10,000 mutated DICOM files, FHIR bundles, reports, messages and requests; takes an hour
+	SIGHTLINE_FUZZ=10000 $(BIN)/pytest -q -s --timeout 7200 tests/fuzz
 
 train: $(VENV)/run  # weights like the shipped ones, from nothing
 	$(BIN)/sightline train model/recipes/start.toml

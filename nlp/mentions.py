@@ -32,6 +32,7 @@ _BRACKETS = 40
 _DEFINITION = re.compile(r"\([A-Za-z]{0,3}[A-Z][A-Za-z]{1,6}\)")
 _DISEASES = frozenset(("DISEASE", "DISORDER", "FINDING", "PROBLEM"))
 _LONGEST = 20_000
+_ENDLESS = 4_000  # of a sentence, whose mentions are compared with each other
 _BARS = frozenset(("normal", "unremarkable", "clear", ";", ".", "but", "without", "although"))
 
 
@@ -125,8 +126,8 @@ def _stretches(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """Sentences in stretches short enough to be tokenized at once; an endless sentence is cut."""
     stretch: list[Part] = []
     for part in parts:
-        for start in range(part.start, part.end, _LONGEST):
-            piece = Part(start, min(part.end, start + _LONGEST), part.section)
+        for start in range(part.start, part.end, _ENDLESS):
+            piece = Part(start, min(part.end, start + _ENDLESS), part.section)
             if stretch and piece.end - stretch[0].start > _LONGEST:
                 yield stretch
                 stretch = []

@@ -34,6 +34,7 @@ _DOCS: dict[int | str, dict[str, Any]] = {
         400: "The request cannot be understood (OperationOutcome).",
         404: "There is no such resource here (OperationOutcome).",
         406: "It cannot be had in any of the formats asked for (OperationOutcome).",
+        415: "A search by POST has a form as its body (OperationOutcome).",
     }.items()
 }
 

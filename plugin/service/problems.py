@@ -102,6 +102,8 @@ def answer_with_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def of_http(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body that is no text or nested too deeply
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The body cannot be read; send JSON in UTF-8.")
         answer = problem(error.status_code, error.detail)
         answer.headers.update(error.headers or {})
         return answer

@@ -41,6 +41,12 @@ _CONFLICT: dict[int | str, dict[str, Any]] = {
         "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 }
+_KIND: dict[int | str, dict[str, Any]] = {
+    415: {
+        "description": "The body is neither JSON nor a form.",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
 ReportId = Annotated[str, Path(description="The report's logical id.", max_length=200)]
 
 
@@ -115,7 +121,7 @@ def review_router(intake: Intake) -> APIRouter:
 
     @router.post(
         "/review/{report_id}",
-        responses=RESPONSES | NOT_FOUND | _CONFLICT,
+        responses=RESPONSES | NOT_FOUND | _CONFLICT | _KIND,
         response_model=ReportState,
         openapi_extra=_CHOICE_BODY,
         summary="Say which studies a report is about",
@@ -126,7 +132,7 @@ def review_router(intake: Intake) -> APIRouter:
 
     @router.post(
         "/review/{report_id}/check",
-        responses=RESPONSES | NOT_FOUND,
+        responses=RESPONSES | NOT_FOUND | _KIND,
         response_model=ReportState,
         summary="Look at a report again now",
     )
