@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,20 @@ from model.engines.pytorch import TorchEngine
 from model.geometry import Letterbox, Orientation, letterbox_of
 from model.network import GroundingNetwork
 from model.prior import EVIDENCE_ALONE, Joint
-from model.recent import Recent
+from model.recent import Recent, RecentImages
 from model.regions import regions_of
 from model.suitability.judge import Judge, load_judge
-from model.values import Grounding, Heatmap, ModelCard, Query, Question, State, Suitability, View
+from model.values import (
+    PHRASES_AT_ONCE,
+    Grounding,
+    Heatmap,
+    ModelCard,
+    Query,
+    Question,
+    State,
+    Suitability,
+    View,
+)
 from model.weights import SHIPPED, Manifest, WeightsError, load_joint, load_weights
 from model.words import tokens_of
 
@@ -66,9 +76,28 @@ ALIKE = {
 NO_LUNGS = "the two lungs of a frontal chest were not found in the image"
 #: Phrases whose vectors are kept; a vector is a quarter of a kilobyte.
 KEPT_PHRASES = 4096
-#: Images encoded, and phrases located, in one go at most: sixteen phrases share what is made once for their image, and
-#: their maps nearly stay in the processor's cache, thirty do not.
-_IMAGES, _PHRASES = 8, 16
+#: Images whose verdict and encoding are kept while the images are there: a few megabytes each.
+KEPT_IMAGES = 16
+#: Images encoded, and parts of PHRASES_AT_ONCE phrases located, in one go at most by an engine that batches.
+_IMAGES, _PARTS = 8, 8
+
+
+@dataclass(slots=True, eq=False)
+class _Sight:
+    """What is known of an image: whether it suits, where its square lies, and, once it was encoded, what was seen."""
+
+    suits: Suitability
+    box: Letterbox
+    seen: tuple[Seen, Lungs] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Some phrases of one question, at most PHRASES_AT_ONCE; *answers* are filled in."""
+
+    queries: tuple[Query, ...]
+    sight: _Sight
+    answers: list[Grounding] = field(default_factory=list)
 
 
 class EngineGrounder:
@@ -95,6 +124,7 @@ class EngineGrounder:
         self._engine = engine or TorchEngine(network)
         self._judge = judge
         self._vectors: Recent[tuple[int, ...], npt.NDArray[np.float32]] = Recent(KEPT_PHRASES)
+        self._sights: RecentImages[Orientation, _Sight] = RecentImages(KEPT_IMAGES)
 
     @property
     def card(self) -> ModelCard:
@@ -116,70 +146,84 @@ class EngineGrounder:
 
     def suitability(self, pixels: Pixels, orientation: Orientation) -> Suitability:
         """Whether the image can be grounded as *orientation* turns it, and if not, why not."""
-        if self._judge is None:
-            return Suitability(View.FRONTAL, orientation)
-        return self._judge.look(pixels, orientation)
+        return self._sight(pixels, orientation).suits
 
     def lungs(self, pixels: Pixels, orientation: Orientation) -> Lungs:
         """Both lungs as the network outlines them, on the heatmap's grid; ask :attr:`Lungs.plausible` first."""
         square = letterbox_of(pixels, orientation).image(pixels, self._network.config.size)
-        return lungs_of(self._engine.encode(square[None]).anatomy[0, :2])
+        return lungs_of(self._engine.encode(square[None])[0].anatomy[:2])
 
     def ground(self, pixels: Pixels, orientation: Orientation, queries: tuple[Query, ...]) -> tuple[Grounding, ...]:
         """One answer per query, in order, on one image; see :meth:`ground_all`."""
         return self.ground_all((Question(pixels, orientation, queries),))[0]
 
     def ground_all(self, questions: Sequence[Question]) -> tuple[tuple[Grounding, ...], ...]:
-        """For each image one answer per query, in order. Every image is encoded once, whatever is asked of it."""
-        answers: list[tuple[Grounding, ...]] = [()] * len(questions)
-        fit: list[int] = []
-        for number, question in enumerate(questions):
-            reason = self.suitability(question.pixels, question.orientation).reason if question.queries else None
-            if reason is not None:
-                answers[number] = _refused(question.queries, reason)
-            elif question.queries:
-                fit.append(number)
-        for start in range(0, len(fit), _IMAGES):
-            some = fit[start : start + _IMAGES]
-            for number, answer in zip(some, self._ground([questions[each] for each in some]), strict=True):
-                answers[number] = answer
-        return tuple(answers)
+        """For each image one answer per query, in order.
 
-    def _ground(self, questions: Sequence[Question]) -> Iterator[tuple[Grounding, ...]]:
-        size = self._network.config.size
-        boxes = [letterbox_of(each.pixels, each.orientation) for each in questions]
-        seen = self._engine.encode(
-            np.stack([box.image(each.pixels, size) for box, each in zip(boxes, questions, strict=True)])
-        )
-        lungs = [lungs_of(anatomy[:2]) for anatomy in seen.anatomy]
-        pairs = [
-            (number, query)
-            for number, question in enumerate(questions)
-            for query in question.queries
-            if lungs[number].plausible
+        An image is judged and encoded once, whatever is asked of it and when, while it is there and cannot be written.
+        On an engine that does not batch, no answer depends on what else is asked.
+        """
+        parts = [self._parts(each) for each in questions]
+        wanted = [
+            (question.pixels, part.sight) for question, some in zip(questions, parts, strict=True) for part in some
         ]
-        located = self._located(seen, pairs)
-        for number, question in enumerate(questions):
-            if not lungs[number].plausible:
-                yield _refused(question.queries, NO_LUNGS)
-                continue
-            yield tuple(
-                self._answer(query, *next(located), lungs=lungs[number], box=boxes[number])
-                for query in question.queries
-            )
+        self._encode([(pixels, sight) for pixels, sight in wanted if sight.suits.fault is None])
+        self._locate([part for some in parts for part in some])
+        return tuple(tuple(answer for part in some for answer in part.answers) for some in parts)
 
-    def _located(self, seen: Seen, pairs: Sequence[tuple[int, Query]]) -> Iterator[tuple[Pixels, float]]:
-        """Map and presence of each pair of image and query."""
-        for start in range(0, len(pairs), _PHRASES):
-            some = pairs[start : start + _PHRASES]
-            asked = self._asked([query for _, query in some])
-            maps, presence = self._engine.locate(seen, asked, np.array([number for number, _ in some], np.int64))
-            yield from zip(maps, presence.tolist(), strict=True)
+    def _parts(self, question: Question) -> list[_Part]:
+        queries = question.queries
+        sight = self._sight(question.pixels, question.orientation) if queries else None
+        starts = range(0, len(queries), PHRASES_AT_ONCE)
+        return [_Part(queries[start : start + PHRASES_AT_ONCE], sight) for start in starts if sight is not None]
+
+    def _sight(self, pixels: Pixels, orientation: Orientation) -> _Sight:
+        def look() -> _Sight:
+            suits = Suitability(View.FRONTAL, orientation)
+            if self._judge is not None:
+                suits = self._judge.look(pixels, orientation)
+            return _Sight(suits, letterbox_of(pixels, orientation))
+
+        return self._sights.of(pixels, orientation, look)
+
+    def _encode(self, wanted: Sequence[tuple[Pixels, _Sight]]) -> None:
+        new = list({id(sight): (pixels, sight) for pixels, sight in wanted if sight.seen is None}.values())
+        at_once = _IMAGES if self._engine.batches else 1
+        for start in range(0, len(new), at_once):
+            some = new[start : start + at_once]
+            squares = np.stack([sight.box.image(pixels, self._network.config.size) for pixels, sight in some])
+            for (_, sight), seen in zip(some, self._engine.encode(squares), strict=True):
+                sight.seen = seen, lungs_of(seen.anatomy[:2])
+
+    def _locate(self, parts: Sequence[_Part]) -> None:
+        """Fill in the answers of *parts*."""
+        plausible = []
+        for part in parts:
+            if part.sight.seen is None:
+                part.answers.extend(_refused(part.queries, part.sight.suits.reason or ""))
+            elif not part.sight.seen[1].plausible:
+                part.answers.extend(_refused(part.queries, NO_LUNGS))
+            else:
+                plausible.append((part, *part.sight.seen))
+        together = _PARTS if self._engine.batches else 1
+        for start in range(0, len(plausible), together):
+            some = plausible[start : start + together]
+            asked = self._asked([query for part, _, _ in some for query in part.queries])
+            image = np.repeat(np.arange(len(some)), [len(part.queries) for part, _, _ in some])
+            maps, presence = self._engine.locate([seen for _, seen, _ in some], asked, image)
+            located = zip(maps, presence.tolist(), strict=True)
+            for part, _, lungs in some:
+                for query in part.queries:
+                    part.answers.append(self._answer(query, *next(located), lungs=lungs, box=part.sight.box))
 
     def _asked(self, queries: Sequence[Query]) -> Asked:
         """What the network is asked about *queries*; words are embedded once for as long as they are kept."""
         rows = [tokens_of(_as_learnt(query), self._network.config) for query in queries]
-        return (np.stack(self._vectors.of(rows, self._engine.embed)),)
+        return (np.stack(self._vectors.of(rows, self._embedded)),)
+
+    def _embedded(self, rows: Sequence[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:
+        """One by one: see :attr:`model.engines.engine.Engine.batches`."""
+        return (self._engine.embed([row])[0] for row in rows)
 
     def _answer(self, query: Query, values: Pixels, presence: float, *, lungs: Lungs, box: Letterbox) -> Grounding:
         learnt = _as_learnt(query)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -33,3 +37,35 @@ class Recent(Generic[Key, Value]):
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return found
+
+
+class RecentImages(Generic[Key, Value]):
+    """At most *most* values by image and key, while the image is there; for one thread at a time.
+
+    An image is the array itself, which is not kept alive for this. Arrays that may be written are not remembered:
+    what was made of them need not be true any more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[int, Key], tuple[weakref.ref[npt.NDArray[np.float32]], Value]] = OrderedDict()
+
+    def of(self, image: npt.NDArray[np.float32], key: Key, make: Callable[[], Value]) -> Value:
+        """The value of *image* and *key*, from *make* when it is not kept."""
+        place = (id(image), key)
+        kept = self._kept.get(place)
+        if kept is not None and kept[0]() is image:
+            self._kept.move_to_end(place)
+            return kept[1]
+        value = make()
+        if not image.flags.writeable:
+            self._drop_the_dead()
+            self._kept[place] = (weakref.ref(image), value)
+            self._kept.move_to_end(place)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return value
+
+    def _drop_the_dead(self) -> None:
+        for place in [place for place, (image, _) in self._kept.items() if image() is None]:
+            del self._kept[place]

@@ -20,12 +20,12 @@ class EngineError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """B images, understood once.
+    """An image, understood once.
 
     Parameters
     ----------
-    anatomy : probabilities (B, 3, h, h) of right lung, left lung and heart.
-    kept : what the engine needs to locate phrases in them; nobody else looks inside.
+    anatomy : probabilities (3, h, h) of right lung, left lung and heart.
+    kept : what the engine needs to locate phrases in it; nobody else looks inside.
     """
 
     anatomy: Maps
@@ -39,14 +39,22 @@ class Engine(Protocol):
     def name(self) -> str:
         """As in SIGHTLINE_ENGINE."""
 
-    def encode(self, images: Maps) -> Seen:
-        """*Shape:* (B, s, s) in [0, 1] -> :class:`Seen`."""
+    @property
+    def batches(self) -> bool:
+        """Whether images and phrases go through it faster together, as on a GPU.
+
+        Where they do not, each image, and each :data:`model.values.PHRASES_AT_ONCE` of its phrases, is given to it
+        alone: sums of other shapes differ in their last bits, and an answer shall not depend on who else asks.
+        """
+
+    def encode(self, images: Maps) -> tuple[Seen, ...]:
+        """*Shape:* (B, s, s) in [0, 1] -> B times :class:`Seen`."""
 
     def embed(self, rows: Sequence[tuple[int, ...]]) -> Maps:
         """*Shape:* the tokens of P phrases -> (P, embedding). Rare, since the grounder keeps what was embedded."""
 
-    def locate(self, seen: Seen, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
+    def locate(self, seen: Sequence[Seen], asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
         """Where each phrase lies in its image.
 
-        *Shape:* asked (P, ...), image (P,) numbers in [0, B) -> probabilities (P, h, h), presence (P,).
+        *Shape:* asked (P, ...), image (P,) numbers of *seen* -> probabilities (P, h, h), presence (P,).
         """

@@ -28,25 +28,28 @@ class GraphEngine:
         """As in SIGHTLINE_ENGINE."""
         return self._name
 
-    def encode(self, images: Maps) -> Seen:
+    @property
+    def batches(self) -> bool:
+        """See :class:`model.engines.engine.Engine`."""
+        return False
+
+    def encode(self, images: Maps) -> tuple[Seen, ...]:
         """See :class:`model.engines.engine.Engine`."""
         made = [self._run_encode([image[None, None]]) for image in images]
-        anatomy = np.concatenate([np.asarray(outputs[0], np.float32) for outputs in made])
-        return Seen(anatomy, tuple(outputs[1:] for outputs in made))
+        return tuple(Seen(np.asarray(outputs[0], np.float32)[0], tuple(outputs[1:])) for outputs in made)
 
     def embed(self, rows: Sequence[tuple[int, ...]]) -> Maps:
         """By PyTorch."""
         return embedded(self._network, rows)
 
-    def locate(self, seen: Seen, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
+    def locate(self, seen: Sequence[Seen], asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
         """See :class:`model.engines.engine.Engine`."""
-        kept = seen.kept
-        if not isinstance(kept, tuple):
-            raise TypeError("these images were seen by another engine")
-        size = seen.anatomy.shape[-1]
+        size = seen[0].anatomy.shape[-1]
         maps, presence = np.empty((len(image), size, size), np.float32), np.empty(len(image), np.float32)
         for number in np.unique(image):
-            chosen = image == number
-            inputs = [*kept[number], np.zeros(int(chosen.sum()), np.int64), *(each[chosen] for each in asked)]
+            kept, chosen = seen[number].kept, image == number
+            if not isinstance(kept, tuple):
+                raise TypeError("this image was seen by another engine")
+            inputs = [*kept, np.zeros(int(chosen.sum()), np.int64), *(each[chosen] for each in asked)]
             maps[chosen], presence[chosen] = self._run_locate(inputs)
         return maps, presence

@@ -22,6 +22,7 @@ class TorchEngine:
     Parameters
     ----------
     precision : of weights and maps. The network is cast once: casting on the fly is slower than single precision.
+    batches : whether it is given many images and phrases at once; by default on anything but a CPU.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class TorchEngine:
         name: str = "torch",
         device: str = "cpu",
         precision: torch.dtype = torch.float32,
+        batches: bool | None = None,
     ) -> None:
         self._device, self._precision = torch.device(device), precision
         same = device == "cpu" and precision is torch.float32
@@ -39,36 +41,48 @@ class TorchEngine:
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._words = network
         self._name = name
+        self._batches = device != "cpu" if batches is None else batches
 
     @property
     def name(self) -> str:
         """As in SIGHTLINE_ENGINE."""
         return self._name
 
-    def encode(self, images: Maps) -> Seen:
+    @property
+    def batches(self) -> bool:
+        """See :class:`model.engines.engine.Engine`."""
+        return self._batches
+
+    def encode(self, images: Maps) -> tuple[Seen, ...]:
         """See :class:`model.engines.engine.Engine`."""
         with torch.inference_mode():
             placed = self._placed(images[:, None]).contiguous(memory_format=torch.channels_last)
             encoded: Encoded = self._network.encode(placed)
-            return Seen(_array(encoded.anatomy.sigmoid()), encoded)
+            anatomy = _array(encoded.anatomy.sigmoid())
+            return tuple(Seen(anatomy[number], _single(encoded, number)) for number in range(len(images)))
 
     def embed(self, rows: Sequence[tuple[int, ...]]) -> Maps:
         """In single precision on the CPU: a few words at a time, once."""
         return embedded(self._words, rows)
 
-    def locate(self, seen: Seen, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
+    def locate(self, seen: Sequence[Seen], asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
         """See :class:`model.engines.engine.Engine`."""
-        encoded = cast(Encoded, seen.kept)
-        size = seen.anatomy.shape[-1]
+        encoded = [cast(Encoded, each.kept) for each in seen]
+        if self._batches:
+            return self._located(_joined(encoded), asked, image)
+        size = seen[0].anatomy.shape[-1]
         maps, found = np.empty((len(image), size, size), np.float32), np.empty(len(image), np.float32)
-        with torch.inference_mode():
-            for number in np.unique(image):
-                chosen = np.flatnonzero(image == number)
-                given = [self._placed(each[chosen]) for each in asked]
-                first = torch.zeros(len(chosen), dtype=torch.long, device=self._device)
-                logits, presence = self._network.locate(_single(encoded, int(number)), given[0], first, *given[1:])
-                maps[chosen], found[chosen] = _array(logits.float().sigmoid()), _array(presence.float().sigmoid())
+        for number in np.unique(image):
+            chosen = np.flatnonzero(image == number)
+            some = tuple(each[chosen] for each in asked)
+            maps[chosen], found[chosen] = self._located(encoded[number], some, np.zeros(len(chosen), np.int64))
         return maps, found
+
+    def _located(self, encoded: Encoded, asked: Asked, image: npt.NDArray[np.int64]) -> tuple[Maps, Maps]:
+        given = [self._placed(each) for each in asked]
+        with torch.inference_mode():
+            logits, presence = self._network.locate(encoded, given[0], self._placed(image), *given[1:])
+            return _array(logits.float().sigmoid()), _array(presence.float().sigmoid())
 
     def _placed(self, values: npt.NDArray[np.generic]) -> torch.Tensor:
         """On the device; numbers with a fraction in the engine's precision."""
@@ -81,6 +95,14 @@ def _single(encoded: Encoded, number: int) -> Encoded:
     features = encoded.features
     chosen = Features(*(getattr(features, each.name)[number : number + 1] for each in fields(features)))
     return Encoded(chosen, encoded.anatomy[number : number + 1])
+
+
+def _joined(several: Sequence[Encoded]) -> Encoded:
+    """Images that were encoded apart, as one batch."""
+    if len(several) == 1:
+        return several[0]
+    parts = (torch.cat([getattr(each.features, name.name) for each in several]) for name in fields(Features))
+    return Encoded(Features(*parts), torch.cat([each.anatomy for each in several]))
 
 
 def embedded(network: GroundingNetwork, rows: Sequence[tuple[int, ...]]) -> Maps:

@@ -81,6 +81,26 @@ def test_bfloat16_lights_what_the_reference_lights(questions):
     assert apart < 0.05
 
 
+def test_an_engine_that_batches_lights_what_the_reference_lights(questions):
+    """As a GPU is given its work: eight images at once, and the phrases of all of them."""
+    network, manifest = load_weights(SHIPPED)
+    batches, reference = TorchEngine(network, batches=True), TorchEngine(network)
+    calls = []
+    for name in ("encode", "locate"):
+        plain = getattr(batches, name)
+        setattr(batches, name, lambda *given, name=name, plain=plain: calls.append(name) or plain(*given))
+
+    overlap, apart = agreement(
+        EngineGrounder(network, manifest, engine=batches),
+        EngineGrounder(network, manifest, engine=reference),
+        questions,
+    )
+
+    assert calls == ["encode", "locate"]
+    assert overlap >= SAME
+    assert apart < 1e-4
+
+
 def test_a_gpu_is_used_when_there_is_one_and_asked_for():
     if torch.cuda.is_available():
         assert load_grounder(engine="cuda").engine == "cuda"

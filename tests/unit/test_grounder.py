@@ -196,10 +196,49 @@ def test_many_images_are_answered_as_one_by_one_and_encoded_once(seeing):
 
     together = grounder.ground_all(questions)
 
-    assert len(encoded) == 1
+    assert len(encoded) == 2
     assert [len(answers) for answers in together] == [2, 0, 1]
     alone = [grounder.ground(each.pixels, each.orientation, each.queries) for each in questions]
     assert [[a.regions for a in answers] for answers in together] == [[a.regions for a in answers] for answers in alone]
+
+
+def fixed(values):
+    """As the images of a study are: nobody writes them any more."""
+    made = np.array(values, np.float32)
+    made.setflags(write=False)
+    return made
+
+
+def test_an_image_that_cannot_be_written_is_encoded_once_however_often_it_is_asked_about(weights):
+    grounder = load_grounder(weights)
+    encoded, image = [], fixed(PIXELS)
+    grounder._network.image.register_forward_hook(lambda *_: encoded.append(1))
+
+    grounder.suitability(image, UPRIGHT)
+    for _ in range(3):
+        grounder.ground(image, UPRIGHT, (EFFUSION,) * 20)
+    assert not encoded  # the judge refuses it, and is asked once
+    grounder._judge = None
+    for _ in range(3):
+        grounder.ground(fixed(PIXELS), UPRIGHT, (EFFUSION,))
+
+    assert len(encoded) == 3  # other arrays, though of the same numbers
+
+
+def test_no_answer_depends_on_what_else_is_asked(seeing):
+    grounder = seeing(9.0)
+    rng = np.random.default_rng(1)
+    films = [fixed(rng.random((90, 64))) for _ in range(4)]
+    phrases = tuple(Query(f"nodule {'abcdefghijklmnopqrst'[number]}", "pulmonary nodule") for number in range(20))
+    questions = [Question(film, UPRIGHT, phrases[: 5 * (number + 1)]) for number, film in enumerate(films)]
+
+    together = grounder.ground_all(questions)
+    alone = [seeing(9.0).ground(each.pixels, each.orientation, each.queries) for each in questions]
+
+    assert [len(answers) for answers in together] == [5, 10, 15, 20]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [answer.probability for answer in ours] == [answer.probability for answer in theirs]
+        assert all(np.array_equal(a.heatmap.values, b.heatmap.values) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_words_in_any_order_are_embedded_once_and_few_are_kept(seeing, monkeypatch):
