@@ -11,38 +11,46 @@ from functools import cached_property, partial
 from plugin.errors import TransientError
 from plugin.flow import STEPS, Edges, PageUrl, Passage, Tools, withdraw
 from plugin.intake import Intake
-from plugin.ports import Job, Step
+from plugin.ports import Job, Priority, Step
 
 
 @dataclass(frozen=True, slots=True)
 class GroundingWork:
-    """:data:`plugin.ports.Work` of Sightline: the steps of :data:`plugin.flow.STEPS` for each job."""
+    """:data:`plugin.ports.Work` of Sightline: the steps of :data:`plugin.flow.STEPS` for each job.
+
+    Parameters
+    ----------
+    tools : those in force for a job of that urgency; an attempt keeps to its end what it began with.
+    """
 
     intake: Intake
     edges: Edges
-    tools: Tools
+    tools: Callable[[Priority], Tools]
     page_url: PageUrl | None = None
 
     @contextmanager
     def __call__(self, job: Job) -> Iterator[tuple[Step, ...]]:
         """The steps of one attempt, whose memory ends with the block."""
-        attempt = _Attempt(lambda: self._passage(job), partial(self.edges.results.alone, job.study, patience_s=0))
+        tools = self.tools(job.priority)
+        attempt = _Attempt(
+            lambda: self._passage(job, tools), partial(self.edges.results.alone, job.study, patience_s=0)
+        )
         try:
             yield tuple(Step(name, partial(attempt.run, name)) for name in STEPS)
         finally:
             attempt.close()
 
-    def _passage(self, job: Job) -> Passage | None:
+    def _passage(self, job: Job, tools: Tools) -> Passage | None:
         """What is known now counts, and not what was known when the job was put; None when there is nothing to do."""
         joined = job.report is not None and self.intake.is_joined(job.study, job.report.report_id)
         if job.report is not None and not joined:
-            withdraw(job.study, job.report.report_id, edges=self.edges, tools=self.tools)
+            withdraw(job.study, job.report.report_id, edges=self.edges, tools=tools)
             return None
         if job.report is not None and job.report.withdrawn:
             raise TransientError(
                 "The report is, or is again, about the study; if that stays so, nothing is taken back."
             )
-        return Passage(job.study, job.report, edges=self.edges, tools=self.tools, page_url=self.page_url, joined=joined)
+        return Passage(job.study, job.report, edges=self.edges, tools=tools, page_url=self.page_url, joined=joined)
 
 
 class _Attempt:

@@ -173,12 +173,11 @@ class _Worker:
     def _next(self) -> _Batch | None:
         """The next batch, which is then at work; None when there was nothing to do for long."""
         with self._changed:
-            gather = not self._waiting
             if not self._changed.wait_for(lambda: bool(self._waiting), IDLE_S):
                 self._thread = None
                 return None
-            until = self._waiting[0].since + self._batching.wait_s
-            while gather and (left_s := until - time.monotonic()) > 0:
+            until = min(request.since for request in self._waiting) + self._batching.wait_s
+            while (left_s := until - time.monotonic()) > 0:
                 self._changed.wait(left_s)
             now = time.monotonic()
             batch = batch_of(self._waiting, now, batching=self._batching)

@@ -53,6 +53,7 @@ from plugin.values import (
     ReportDescription,
     ReportRef,
     StudyRef,
+    makers_of,
 )
 from plugin.versions import (
     of_report,
@@ -91,6 +92,11 @@ class Tools:
     heatmaps: bool = False
     organization: Organization | None = None
     basic_regions: bool = False
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """What makes results; part of the ids of jobs."""
+        return makers_of(self.grounder.card, reader_version=self.reader_version, settings_sha256=self.settings_sha256)
 
     def provenance(self, now: datetime) -> Provenance:
         """Who takes results back, and when; there is no text then."""

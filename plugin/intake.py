@@ -133,7 +133,7 @@ class Intake:
 
     Parameters
     ----------
-    makers : what makes results, besides study and report; see :func:`plugin.values.makers_of`.
+    makers : what makes results from now on, besides study and report; see :func:`plugin.values.makers_of`.
     clock : UTC.
     wait : how long a report waits for its images before it is set aside.
     whole_orders : whether a report that names an order alone is about all of its studies.
@@ -143,7 +143,7 @@ class Intake:
     reports: ReportStore
     queue: JobQueue
     book: ReportBook
-    makers: tuple[str, ...]
+    makers: Callable[[], tuple[str, ...]]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     wait: timedelta = timedelta(days=30)
     whole_orders: bool = False
@@ -483,7 +483,7 @@ class Intake:
 
     def _job(self, report_id: str, version: str, seen: Seen, withdrawals: int) -> _Put:
         again = (f"after {withdrawals} withdrawals",) if withdrawals else ()
-        parts = (seen.study.study_instance_uid, *self.makers, *seen.images, report_id, version, *again)
+        parts = (seen.study.study_instance_uid, *self.makers(), *seen.images, report_id, version, *again)
         return derived_id("job", *parts), seen.study, ReportRef(report_id, version)
 
     def _withdrawal(self, report_id: str, study: StudyRef, number: int) -> _Put:

@@ -506,7 +506,8 @@ class Priority(IntEnum):
 class Job:
     """One study to ground with one version of one report. *job_id* is derived from that, so asking twice is one job.
 
-    *error* is one sentence without patient data; *updated* is UTC; *report* is None when it has to be found first.
+    *error* is one sentence without patient data; *updated* is UTC; *report* is None when it has to be found first;
+    *priority* is that of the moment.
     """
 
     job_id: str
@@ -516,6 +517,7 @@ class Job:
     updated: datetime
     error: str | None = None
     report: ReportRef | None = None
+    priority: Priority = Priority.NEW
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,10 @@ class Settings(BaseSettings):
         default=None, description="How much is marked; unset: the model's tuned threshold."
     )
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
+    batch_wait_ms: float = Field(default=5, ge=0, le=1000, description="How long an idle model waits for more to ask.")
+    batch_images: int = Field(default=2, ge=1, le=256, description="Most images that the model is given together.")
+    batch_phrases: int = Field(default=32, ge=16, le=4096, description="Most phrases that it is given together.")
+    model_timeout_s: float = Field(default=300, gt=0, description="Longest wait for the model's answer to a batch.")
 
     @field_validator("event_secret", "hook_secret")
     @classmethod
@@ -343,6 +347,11 @@ class Settings(BaseSettings):
         found = ("max_frontals", "site_model", "engine", "correct_orientation", "operating_point")
         names = (*found, "write_pictures", "write_heatmaps")
         return sha256_hex(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
+
+    def with_model_of(self, other: Settings) -> Settings:
+        """These settings with the model that *other* names, and what runs it."""
+        names = ("model_dir", "model_sha256", "engine", "operating_point", "threads")
+        return self.model_copy(update={name: getattr(other, name) for name in names})
 
 
 def is_loopback(host: str) -> bool:

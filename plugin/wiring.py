@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin.attempt import GroundingWork
+from plugin.batching import Batching, SharedModel
 from plugin.breaker import Breaker, guarded
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
@@ -27,6 +28,7 @@ from plugin.page.address import page_path
 from plugin.page.release import Rules
 from plugin.policy import Policy
 from plugin.ports import DecisionBook, Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
+from plugin.renewal import Fitted, ModelInForce
 from plugin.results import ResultFolder
 from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
@@ -35,9 +37,9 @@ from plugin.service.parts import Check, Services
 from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
-from plugin.settings import Settings, archive_endpoint, fhir_endpoint
+from plugin.settings import Settings, archive_endpoint, fhir_endpoint, load_settings
 from plugin.taking import Decisions
-from plugin.values import StudyRef, makers_of
+from plugin.values import StudyRef
 from plugin.watch import Watch, WatchBook
 
 if TYPE_CHECKING:
@@ -476,7 +478,33 @@ def make_page_url(settings: Settings) -> PageUrl | None:
     return lambda study, report_id: f"{root.rstrip('/')}{page_path(study, report_id)}"
 
 
-def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Tools) -> Intake:
+def make_model(settings: Settings, tools: Tools, *, metrics: Metrics) -> ModelInForce:
+    """The model of *tools*, shared by all jobs here; the next one is what the settings name when it is asked for."""
+
+    def fitted(settings: Settings, tools: Tools) -> Fitted:
+        load = partial(make_grounder, settings)
+        batching = batching_of(settings)
+        return Fitted(tools, SharedModel(tools.grounder, load, batching=batching, observe=metrics.observe))
+
+    def following() -> Fitted:
+        renewed = settings.with_model_of(load_settings())
+        grounder = make_grounder(renewed)
+        return fitted(renewed, replace(tools, grounder=grounder, settings_sha256=renewed.results_sha256))
+
+    return ModelInForce(fitted(settings, tools), following)
+
+
+def batching_of(settings: Settings) -> Batching:
+    """How much the model answers together."""
+    return Batching(
+        wait_s=settings.batch_wait_ms / 1000,
+        images=settings.batch_images,
+        phrases=settings.batch_phrases,
+        timeout_s=settings.model_timeout_s,
+    )
+
+
+def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, makers: Callable[[], tuple[str, ...]]) -> Intake:
     """What makes jobs of reports and studies; its book is in the database of the jobs.
 
     Raises
@@ -495,7 +523,7 @@ def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, tools: Too
         edges.reports,
         queue,
         book,
-        makers_of(tools.grounder.card, reader_version=tools.reader_version, settings_sha256=tools.settings_sha256),
+        makers,
         wait=timedelta(days=settings.reports_wait_days),
         whole_orders=settings.reports_whole_order,
     )
@@ -539,7 +567,8 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     metrics = Metrics()
     queue = make_queue(settings, metrics=metrics)
     metrics.watch(queue)
-    intake = make_intake(settings, edges, queue=queue, tools=tools)
+    model = make_model(settings, tools, metrics=metrics)
+    intake = make_intake(settings, edges, queue=queue, makers=model.makers)
 
     def answering() -> None:
         queue.backlog()
@@ -547,18 +576,20 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     return Services(
         queue=queue,
         results=edges.results,
-        work=GroundingWork(intake, patient(edges), tools, make_page_url(settings)),
+        work=GroundingWork(intake, patient(edges), model.tools, make_page_url(settings)),
         intake=intake,
-        grounder=tools.grounder,
+        grounder=model.grounder,
         read_report=tools.read_report,
         read_dicom=radiograph_of,
         checks=(
             Check("archive", partial(demand, settings, archive)),
             Check("reports", partial(demand, settings, reports)),
             Check("queue", answering),
+            Check("model", model.probe),
         ),
         metrics=metrics,
         decisions=Decisions(edges.decisions, queue) if edges.decisions else None,
+        renew=model.renew_aside,
     )
 
 

@@ -151,7 +151,7 @@ class Site:
             self.reports,  # type: ignore[arg-type] - likewise
             self.queue,
             book_at(self.folder / "reports.sqlite"),
-            ("maker",),
+            lambda: ("maker",),
             clock=self.clock or self.queue.clock,
             **self.settings,
         )

@@ -120,7 +120,13 @@ class MemoryQueue:
             if self.held or not due:
                 return None
             entry = min(due, key=lambda each: each.priority)
-            entry.job = replace(entry.job, state=JobState.RUNNING, attempts=entry.job.attempts + 1, updated=now)
+            entry.job = replace(
+                entry.job,
+                state=JobState.RUNNING,
+                attempts=entry.job.attempts + 1,
+                updated=now,
+                priority=entry.priority,
+            )
             return entry.job
 
     def change(

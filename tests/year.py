@@ -353,8 +353,8 @@ class Site:
         self.edges = Edges(archive, FhirReportStore(self._client), results)
         tools = Tools(read, "1", Squares(), 2, "ab", self.clock)
         book = book_at(self.folder / "reports.sqlite")
-        self.intake = Intake(archive, self.edges.reports, self.queue, book, ("1",), self.clock)
-        self.runner = self.queue.runner(GroundingWork(self.intake, self.edges, tools, _page))
+        self.intake = Intake(archive, self.edges.reports, self.queue, book, lambda: ("1",), self.clock)
+        self.runner = self.queue.runner(GroundingWork(self.intake, self.edges, lambda _: tools, _page))
         for job in self.queue.list(1000, state=JobState.RUNNING):
             self.queue.change(job.job_id, JobState.QUEUED, error=None)
 

@@ -40,7 +40,7 @@ def _take(  # noqa: PLR0917 - one call
     with console.status("Loading the model"):
         tools = make_tools(settings)
     queue = make_queue(settings, usual=Priority.BACKFILL)
-    intake = make_intake(settings, make_edges(settings), queue=queue, tools=tools)
+    intake = make_intake(settings, make_edges(settings), queue=queue, makers=lambda: tools.makers)
     pace = Pace(per_minute, lambda: queue.backlog().jobs[JobState.QUEUED], most_queued, time.monotonic, time.sleep)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from rich.console import Console
 
 from plugin.flow import Tools
@@ -61,6 +63,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
     if access.identify is anybody:
         console.print("Demo mode: there is no login, and only this machine reaches the service")
     show_jobs()
+    signal.signal(signal.SIGHUP, lambda *_: services.renew())  # the model that the settings name by then
     listen(
         app,
         host=settings.host,

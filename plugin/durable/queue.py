@@ -273,6 +273,7 @@ def job_of(row: sa.Row[Any]) -> Job:
         updated=datetime.fromtimestamp(row.updated_at / 1000, UTC),
         error=_error(row, told),
         report=report,
+        priority=Priority(row.priority) if row.priority in set(Priority) else Priority.NEW,
     )
 
 

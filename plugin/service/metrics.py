@@ -17,6 +17,8 @@ from plugin.errors import InputError, TransientError
 from plugin.ports import Backlog, JobQueue, JobState
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_WAITS = (0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 60)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MINUTES = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400)
 
 
@@ -47,14 +49,39 @@ class Metrics:
             buckets=_MINUTES,
             registry=self.registry,
         )
+        self._wait = Histogram(
+            "sightline_model_wait_seconds",
+            "How long what was asked of the model waited for its first answer to begin.",
+            buckets=_WAITS,
+            registry=self.registry,
+        )
+        self._batch = Histogram(
+            "sightline_model_batch_seconds", "How long batches took.", buckets=_SECONDS, registry=self.registry
+        )
+        self._images = Histogram(
+            "sightline_model_batch_images", "Images in a batch.", buckets=_COUNTS, registry=self.registry
+        )
+        self._phrases = Histogram(
+            "sightline_model_batch_phrases", "Phrases in a batch.", buckets=(0, *_COUNTS), registry=self.registry
+        )
         for outcome in ("done", "retried", "given-up", "refused"):
             self._attempts.labels(outcome)
 
     def observe(self, told: Mapping[str, Any]) -> None:
-        """Count what a runner tells of: the end of a step, or of an attempt."""
-        if told["event"] == "step":
-            self._steps.labels(told["step"]).observe(told["took_s"])
-            return
+        """Count what a runner tells of, the end of a step or of an attempt, or the model: a wait, or a batch."""
+        match told["event"]:
+            case "step":
+                self._steps.labels(told["step"]).observe(told["took_s"])
+            case "model-wait":
+                self._wait.observe(told["waited_s"])
+            case "batch":
+                self._batch.observe(told["took_s"])
+                self._images.observe(told["images"])
+                self._phrases.observe(told["phrases"])
+            case _:
+                self._attempt(told)
+
+    def _attempt(self, told: Mapping[str, Any]) -> None:
         self._attempts.labels(told["outcome"]).inc()
         if "error" in told:
             self._errors.labels(told["step"], told["error"]).inc()

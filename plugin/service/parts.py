@@ -47,22 +47,25 @@ class Services:
     ----------
     work : what is done for each job.
     intake : makes jobs of what is noticed: one for each study and report version.
+    grounder : the model in force, as a person asks it who waits.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
     decisions : takes what radiologists decide; None: nobody can.
     metrics : what this process counts, for ``/metrics``.
     checks : what ``/health/ready`` asks.
+    renew : puts the model in force that the settings name by now; what SIGHUP does.
     """
 
     queue: JobQueue
     results: Results
     work: Work
     intake: Intake
-    grounder: Grounder
+    grounder: Callable[[], Grounder]
     read_report: ReportReader
     read_dicom: Callable[[bytes], Radiograph]
     checks: tuple[Check, ...] = ()
     metrics: Metrics | None = None
     decisions: Decisions | None = None
+    renew: Callable[[], None] = lambda: None
 
 
 class Part(Protocol):

@@ -60,6 +60,7 @@ def predict_router(services: Services) -> APIRouter:
         if not request.text.strip():
             raise InputError('text is empty; a finding phrase was expected, such as "left pleural effusion".')
         with one_at_a_time:
+            grounder = services.grounder()
             pixels, orientation = pixels_of(decoded(request.image), services.read_dicom)
             phrase = asked(services.read_report(request.text))
             if phrase is not None and not phrase.groundable:
@@ -68,9 +69,9 @@ def predict_router(services: Services) -> APIRouter:
                 query = (
                     query_of(phrase) if phrase else Query(request.text, finding=" ".join(request.text.lower().split()))
                 )
-                (grounding,) = services.grounder.ground(pixels, orientation, (query,))
+                (grounding,) = grounder.ground(pixels, orientation, (query,))
         rows, columns = pixels.shape
-        return prediction_of(grounding, rows=rows, columns=columns, grounder=services.grounder)
+        return prediction_of(grounding, rows=rows, columns=columns, grounder=grounder)
 
     return router
 

@@ -100,7 +100,7 @@ def test_reports_of_a_server_on_its_bad_days_become_one_job_each(engine: Engine,
                 FhirReportStore(server),
                 queue,
                 book,
-                ("maker",),
+                lambda: ("maker",),
                 clock=queue.clock,
             )
             feed = FhirReportFeed(server, categories=engine.tag)

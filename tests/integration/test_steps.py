@@ -71,7 +71,8 @@ def site(make_site: Callable[[str], Site]) -> Site:
 
 def work_of(site: Site, grounder: Any = None) -> GroundingWork:
     """As a process makes it when it starts."""
-    return GroundingWork(site.intake, site.edges, Tools(read, "1", grounder or Squares(), 2, "ab", site.clock))
+    tools = Tools(read, "1", grounder or Squares(), 2, "ab", site.clock)
+    return GroundingWork(site.intake, site.edges, lambda _: tools)
 
 
 def job_of(site: Site) -> Job:

@@ -103,7 +103,7 @@ class TestPairs:
     def test_other_makers_are_another_job(self, site: Site) -> None:
         (before,) = site.intake.take_study(A)
 
-        (after,) = replace(site.intake, makers=("another model",)).take_study(A)
+        (after,) = replace(site.intake, makers=lambda: ("another model",)).take_study(A)
 
         assert after.job_id != before.job_id
 

@@ -46,6 +46,19 @@ def test_steps_attempts_and_errors_are_counted() -> None:
     assert seen["sightline_job_age_seconds_sum", ()] == 2.0
 
 
+def test_batches_and_waits_of_the_model_are_counted() -> None:
+    metrics = Metrics()
+
+    metrics.observe({"event": "model-wait", "waited_s": 0.004})
+    metrics.observe({"event": "batch", "images": 3, "phrases": 20, "took_s": 0.5})
+
+    seen = samples(metrics)
+    assert seen["sightline_model_wait_seconds_bucket", ("0.005",)] == 1
+    assert seen["sightline_model_batch_images_sum", ()] == 3
+    assert seen["sightline_model_batch_phrases_sum", ()] == 20
+    assert seen["sightline_model_batch_seconds_sum", ()] == 0.5
+
+
 def test_the_backlog_is_asked_for_at_each_scrape() -> None:
     metrics, queue = Metrics(), MemoryQueue()
     metrics.watch(queue)

@@ -432,7 +432,7 @@ def test_thousands_of_reports_polled_through_faults_are_each_taken_once(tmp_path
             FhirReportStore(server),
             Mortal(queue, chance, share),  # type: ignore[arg-type]
             Mortal(book_at(tmp_path / "reports.sqlite"), chance, share),  # type: ignore[arg-type]
-            ("maker",),
+            lambda: ("maker",),
             clock=lambda: hospital.now,
         )
         feed = FhirReportFeed(server, clock=lambda: hospital.now)

@@ -119,7 +119,7 @@ def works(tmp_path: Path) -> Works:
         results=ResultFolder(tmp_path / "results"),
         work=independent(Step("ground", grounded.append)),
         intake=site.intake,
-        grounder=grounder,
+        grounder=lambda: grounder,
         read_report=read_report,
         read_dicom=read_dicom,
     )

@@ -20,7 +20,7 @@ from plugin.ports import JobState, Step, independent
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """What the command sets for its process is put back."""
-    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for sign, handler in before.items():
         signal.signal(sign, handler)
@@ -44,3 +44,23 @@ def test_it_works_until_it_is_asked_to_end_and_finishes_the_job_at_hand(monkeypa
     assert work.run() == 0
 
     assert queue.entries["job"].job.state is JobState.DONE
+
+
+def test_a_hangup_puts_the_next_model_in_force_and_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed = threading.Event()
+    monkeypatch.setattr(work, "load_settings", lambda: SimpleNamespace(metrics_port=None))
+    monkeypatch.setattr(work, "make_tools", lambda _: None)
+    services = SimpleNamespace(queue=MemoryQueue(), work=independent(), renew=renewed.set)
+    monkeypatch.setattr(work, "make_services", lambda *_: services)
+
+    def operate() -> None:
+        while signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGHUP)
+        renewed.wait(60)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=operate, daemon=True).start()
+
+    assert work.run() == 0
+    assert renewed.is_set()
