@@ -37,6 +37,13 @@ FHIR_SCOPE = (
 )
 """What Sightline reads and what it writes, type by type, in the form of SMART App Launch 2."""
 
+SMART_SCOPE = (
+    "openid fhirUser patient/DocumentReference.rs patient/DiagnosticReport.rs patient/Observation.rs "
+    "patient/ImagingStudy.rs user/DocumentReference.rs user/DiagnosticReport.rs user/Observation.rus "
+    "user/ImagingStudy.rs"
+)
+"""What people who are launched may do here: patients read their own, radiologists read, and decide about regions."""
+
 
 _USUAL = ("changeme", "change-me", "password", "passw0rd", "geheim", "orthanc", "default", "example", "12345", "admin")
 _NO_PASSWORDS = frozenset({"archive_header", "database_url", "service_tokens"})
@@ -169,6 +176,13 @@ class Settings(BaseSettings):
     login_role_claim: str = Field(default="roles", description="Claim with the roles; dots lead into objects.")
     login_roles: str = Field(default=DEFAULT_ROLES, description="What its values mean, value=role with commas between.")
     login_patient_claim: str = Field(default="patient", description="Claim with the patient's FHIR id.")
+    login_client_id: str | None = Field(default=None, description="Our client there; unset: no login with a browser.")
+    login_client_secret: SecretStr | None = Field(default=None, description="Its secret; unset: a public client.")
+    login_idle_min: float = Field(default=30, gt=0, le=1440, description="Minutes without a request until a logout.")
+    login_hours: float = Field(default=12, gt=0, le=168, description="Hours until everybody has to log in again.")
+    smart_iss: str = Field(default="", description="Further addresses of the FHIR server, by which portals launch us.")
+    smart_scope: str = Field(default=SMART_SCOPE, description="Scopes to ask for in a launch, besides launch itself.")
+    frame_ancestors: str = Field(default="", description="Portals that may show our pages in a frame, with commas.")
     service_tokens: SecretStr | None = Field(default=None, description="Programs that may come in: name, role, hash.")
     viewer_dir: Path | None = Field(default=None, description="OHIF's built files; unset: no viewer is served.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
@@ -214,6 +228,15 @@ class Settings(BaseSettings):
         if tokens is not None:
             known_programs(tokens.get_secret_value())
         return tokens
+
+    @field_validator("frame_ancestors", "smart_iss", "login_origins")
+    @classmethod
+    def _addresses(cls, addresses: str) -> str:
+        for each in filter(None, map(str.strip, addresses.split(","))):
+            found = origin_of(each)
+            if found is None or "*" in each or (found.scheme != "https" and not is_loopback(found.host)):
+                raise ValueError("must be https addresses, with commas between")
+        return addresses
 
     @field_validator("login_issuer")
     @classmethod
@@ -285,6 +308,10 @@ class Settings(BaseSettings):
     def _for_whom_tokens_are(self) -> Settings:
         if self.login_issuer is not None and not (self.login_audience or self.public_url):
             raise ValueError("SIGHTLINE_LOGIN_ISSUER needs SIGHTLINE_LOGIN_AUDIENCE, or SIGHTLINE_PUBLIC_URL")
+        if self.login_client_id is not None and self.public_url is None:
+            raise ValueError("SIGHTLINE_LOGIN_CLIENT_ID needs SIGHTLINE_PUBLIC_URL")
+        if self.login_client_id is not None and self.login_issuer is None and self.fhir_url is None:
+            raise ValueError("SIGHTLINE_LOGIN_CLIENT_ID needs SIGHTLINE_LOGIN_ISSUER, or SIGHTLINE_FHIR_URL")
         return self
 
     @model_validator(mode="after")
@@ -315,6 +342,12 @@ class Settings(BaseSettings):
     def reached_by_others(self) -> bool:
         """Whether others than this machine's programs may reach the service: by its address, or through a proxy."""
         return not self.on_loopback or not all(map(is_loopback, self.host_names))
+
+    @property
+    def smart_servers(self) -> tuple[str, ...]:
+        """The addresses of the FHIR server, without slashes at their ends."""
+        named = (self.fhir_url or "", *self.smart_iss.split(","))
+        return tuple(dict.fromkeys(each.strip().rstrip("/") for each in named if each.strip()))
 
     @property
     def weak_secrets(self) -> tuple[str, ...]:

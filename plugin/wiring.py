@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from plugin.access.issuer import Issuer
+    from plugin.access.roles import RoleMap
     from plugin.durable import Database
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
     from plugin.fhir.subscription import Hook
     from plugin.hl7v2.mllp import MllpListener
+    from plugin.service.login import Doors
     from plugin.service.subscriber import Subscriber
 
 
@@ -176,11 +178,11 @@ def make_access(settings: Settings) -> Access:
         If nobody would have to log in, though others reach the service, or a secret could be guessed.
     """
     from plugin.access.identification import Known
-    from plugin.access.roles import RoleMap, role_map
     from plugin.access.secrets import known_programs
+    from plugin.service.login import way_in
 
     programs = known_programs(settings.service_tokens.get_secret_value()) if settings.service_tokens else ()
-    if settings.login_issuer is None and not programs:
+    if settings.login_issuer is None and settings.login_client_id is None and not programs:
         if settings.reached_by_others:
             raise InputError(
                 "Nobody would have to log in, though others reach the service (SIGHTLINE_HOST, SIGHTLINE_PUBLIC_URL or "
@@ -190,15 +192,63 @@ def make_access(settings: Settings) -> Access:
         return Access()
     if settings.reached_by_others and (weak := settings.weak_secrets):
         raise InputError(f"{', '.join(weak)} can be guessed: make a long random one, as `openssl rand -hex 24` does")
-    roles = RoleMap(
+    issuer = make_issuer(settings, settings.login_issuer) if settings.login_issuer else None
+    audience = settings.login_audience or settings.public_url or ""
+    doors = make_doors(settings)
+    sessions = doors.login.sessions if doors else None
+    return Access(
+        Known(programs, make_roles(settings), issuer, (audience,), sessions),
+        cookie=doors.cookies.session if doors else "",
+        way_in=way_in if doors else None,
+    )
+
+
+def make_roles(settings: Settings) -> RoleMap:
+    """Who somebody is, by the claims of their issuer."""
+    from plugin.access.roles import RoleMap, role_map
+
+    return RoleMap(
         role_map(settings.login_roles),
         role_claim=settings.login_role_claim,
         patient_claim=settings.login_patient_claim,
-        fhir_url=settings.fhir_url or "",
+        fhir_urls=settings.smart_servers,
     )
-    issuer = make_issuer(settings, settings.login_issuer) if settings.login_issuer else None
-    audience = settings.login_audience or settings.public_url or ""
-    return Access(Known(programs, roles, issuer, (audience,)))
+
+
+def make_doors(settings: Settings) -> Doors | None:
+    """How people log in with a browser: at the site's issuer, and by launches; None: they do not."""
+    from plugin.access.login import OPENID_SCOPE, Login, Provider
+    from plugin.access.sessions import Sessions
+    from plugin.fhir.sending import Sender
+    from plugin.service.login import Cookies, Doors, behind_tls
+
+    if settings.login_client_id is None or settings.public_url is None:
+        return None
+
+    def provider(url: str, *, smart: bool) -> Provider:
+        # A code is taken once: an answer that did not come is not asked for again.
+        sender = Sender(login_pool(settings, url), timeout_s=settings.timeout_s, named="the login", delays_s=())
+        scope = settings.smart_scope if smart else OPENID_SCOPE
+        return Provider(make_issuer(settings, url, smart=smart), sender, scope, url if smart else "")
+
+    providers = {url: provider(url, smart=True) for url in settings.smart_servers}
+    usual = next(iter(providers), "")
+    if settings.login_issuer is not None:
+        usual = "issuer"
+        providers[usual] = provider(settings.login_issuer, smart=False)
+    login = Login(
+        providers,
+        Sessions(
+            settings.data_dir / "sessions.sqlite",
+            idle_s=settings.login_idle_min * 60,
+            longest_s=settings.login_hours * 3600,
+        ),
+        make_roles(settings),
+        settings.login_client_id,
+        f"{settings.public_url.rstrip('/')}/callback",
+        settings.login_client_secret.get_secret_value() if settings.login_client_secret else "",
+    )
+    return Doors(login, Cookies(behind_tls(settings.public_url), bool(settings.frame_ancestors)), usual)
 
 
 def make_issuer(settings: Settings, url: str, *, smart: bool = False) -> Issuer:

@@ -25,13 +25,14 @@ class RoleMap:
     roles : value of the claim, or FHIR type of ``fhirUser``, and the role that it means.
     role_claim : where the values stand; dots lead into objects ("realm_access.roles").
     patient_claim : where the patient of the launch context stands.
-    fhir_url : base of the FHIR server whose patients are meant; an absolute reference to another one means nobody.
+    fhir_urls : addresses of the FHIR server that results are about patients of; a patient of any other one is nobody,
+        and without it nobody is a patient.
     """
 
     roles: Mapping[str, Role]
     role_claim: str = "roles"
     patient_claim: str = "patient"
-    fhir_url: str = ""
+    fhir_urls: tuple[str, ...] = ()
 
     def caller(self, claims: Mapping[str, Any], *, proof: Proof, study: str = "") -> Caller:
         """The caller that *claims* describe, which were proven."""
@@ -53,7 +54,10 @@ class RoleMap:
     def _reference(self, value: object) -> str:
         """ "Type/id" of a reference to a resource of our FHIR server; "" for any other."""
         found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-        if found is None or (found["base"] and found["base"].rstrip("/") != self.fhir_url.rstrip("/")):
+        known = {each.rstrip("/") for each in self.fhir_urls}
+        if found is None or (found["type"] == "Patient" and not known):
+            return ""
+        if found["base"] and found["base"].rstrip("/") not in known:
             return ""
         return f"{found['type']}/{found['id']}"
 

@@ -87,6 +87,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("live", READ, "/health/live", entry=Entry.OPEN),
     Rule("ready", READ, "/health/ready", entry=Entry.OPEN),
     Rule("public-keys", READ, "/.well-known/jwks.json", entry=Entry.OPEN),
+    # Coming in: each checks what it is brought.
+    Rule("login", READ, "/login", entry=Entry.OPEN),
+    Rule("launch", READ, "/launch", entry=Entry.OPEN),
+    Rule("callback", READ, "/callback", entry=Entry.OPEN),
+    Rule("logout", ("GET", "HEAD", "POST"), "/logout", EVERYBODY),
     # Other machines, by a signature or a secret of their own.
     Rule("event", ("POST",), "/events", entry=Entry.OWN_PROOF),
     Rule("hook", ("POST",), "/hooks/reports", entry=Entry.OWN_PROOF),
@@ -105,6 +110,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("review-decision", ("POST",), "/review/{report_id}", STAFF),
     Rule("review-check", ("POST",), "/review/{report_id}/check", STAFF),
     # Results.
+    Rule("chart", READ, "/chart", frozenset({PATIENT, RADIOLOGIST}), reads="DiagnosticReport"),
     Rule("evidence", READ, _STUDY + "/evidence", READERS, reads="DiagnosticReport"),
     Rule("page", READ, _STUDY + "/page", READERS, reads="DiagnosticReport"),
     Rule("reports", READ, _STUDY + "/reports", READERS, reads="DiagnosticReport"),

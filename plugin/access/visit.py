@@ -23,13 +23,14 @@ class Visit:
 
     Parameters
     ----------
-    patients : "Patient/<id>" of everything that was asked for, shown or not; for the audit trail.
+    studies, patients : of everything that was asked for, shown or not; for the audit trail.
     withheld : whether anything was asked for that the caller does not see.
     """
 
     caller: Caller
     sees: Sees
     rule: Rule
+    studies: dict[str, None] = field(default_factory=dict)
     patients: dict[str, None] = field(default_factory=dict)
     withheld: bool = False
 
@@ -51,6 +52,7 @@ class Visit:
 
     def admits_study(self, results: Results, study: StudyRef) -> bool:
         """Whether the images of *study* may be shown: to who is bound to a patient, only if its results are theirs."""
+        self.studies[study.study_instance_uid] = None
         kept = [(subject_in(results, study, each), each.status) for each in results.reports(study)]
         seen = self.sees.study(kept)
         for subject in dict.fromkeys(subject for subject, _ in kept if subject is not None):
@@ -84,6 +86,7 @@ class SeenResults:
 
     def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
         """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
+        self.visit.studies[study.study_instance_uid] = None
         kept = self.results.reports(study)
         return tuple(each for each in kept if self.visit.admits(subject_in(self.results, study, each), each.status))
 

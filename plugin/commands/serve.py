@@ -15,6 +15,7 @@ from plugin.service.logs import show_jobs
 from plugin.settings import Settings, load_settings
 from plugin.wiring import (
     make_access,
+    make_doors,
     make_fhir,
     make_fhir_keys,
     make_hook,
@@ -58,6 +59,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         beside=tuple(part for part in (mllp, reports, make_subscriber(settings)) if part is not None),
         hook=make_hook(settings, reports),
         release=make_release(settings),
+        login=make_doors(settings),
     )
     console = Console()
     if access.identify is anybody:

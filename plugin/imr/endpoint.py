@@ -66,7 +66,7 @@ class MultimediaReports:
             If the query cannot be understood.
         """
         query = query_of(pairs, parameters(self.others), sorts=SORTS, includes=INCLUDES, lenient=lenient)
-        hits = [each for each in self._shown() if all(holds(each) for holds in query.criteria)]
+        hits = [each for each in self.shown() if all(holds(each) for holds in query.criteria)]
         for name, falling in reversed((*query.sort, ("issued", True), ("_id", False))):
             hits.sort(key=lambda each, by=name: sort_key(each, by), reverse=falling)  # type: ignore[misc]
         page = _page(hits, query)
@@ -89,7 +89,7 @@ class MultimediaReports:
         asked = zip((name.partition(":") for name, _ in query.asked), query.criteria, strict=True)
         # Most reports are told apart without reading their evidence.
         rough = [holds for (name, _, modifier), holds in asked if name in OUTLINED and modifier != "not"]
-        likely = (each for each in self._shown() if all(holds(each.outline) for holds in rough))
+        likely = (each for each in self.shown() if all(holds(each.outline) for holds in rough))
         every = (selection for report in likely for selection in report.selections)
         hits = [each for each in every if all(holds(each) for holds in query.criteria)]
         matches = (self._placed(each) for each in _page(hits, query))
@@ -129,7 +129,8 @@ class MultimediaReports:
     def _held(self) -> Iterator[Held]:
         return (each for each in held(self.shelf) if self.seen(each.subject, each.status))
 
-    def _shown(self) -> Iterator[Held]:
+    def shown(self) -> Iterator[Held]:
+        """Every report that is shown, in the order of the shelf."""
         return (each for each in self._held() if not each.kept.withdrawn)
 
     def _one(self, is_it: Callable[[Held], bool]) -> Held:

@@ -15,6 +15,7 @@ from plugin import __version__
 from plugin.errors import InputError
 from plugin.page.release import IMMEDIATELY, Rules
 from plugin.ports import Priority
+from plugin.service.chart import chart_router
 from plugin.service.decisions import LeftDecisions, decisions_router
 from plugin.service.entrance import Access, Entrance, check_rules
 from plugin.service.events import Admission, any_event, events_router
@@ -22,6 +23,7 @@ from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
+from plugin.service.login import Doors, login_router
 from plugin.service.metrics import metrics_router
 from plugin.service.pages import Pages, pages_router
 from plugin.service.parts import Part, Services
@@ -53,6 +55,7 @@ def create_app(
     beside: tuple[Part, ...] = (),
     hook: APIRouter | None = None,
     release: Rules = IMMEDIATELY,
+    login: Doors | None = None,
 ) -> FastAPI:
     """The service over *services*.
 
@@ -72,6 +75,7 @@ def create_app(
     beside : what else runs while the service does.
     hook : when given, where a FHIR server tells that reports may have come.
     release : when patients see a report; by default as soon as it is final.
+    login : when given, people log in with a browser.
 
     Raises
     ------
@@ -107,16 +111,17 @@ def create_app(
     app.include_router(events_router(admit, submission(taken)))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
-    if services.metrics is not None:
-        app.include_router(metrics_router(services.metrics))
-    if fhir is not None:
-        app.include_router(fhir_router(fhir))
-    if viewer is not None:
-        app.include_router(viewer_router(viewer, services.results))
-    if public_keys is not None:
-        app.include_router(keys_router(public_keys))
-    if hook is not None:
-        app.include_router(hook)
+    optional = (
+        metrics_router(services.metrics) if services.metrics else None,
+        fhir_router(fhir) if fhir else None,
+        chart_router(fhir.reports) if fhir else None,
+        viewer_router(viewer, services.results) if viewer else None,
+        keys_router(public_keys) if public_keys else None,
+        login_router(login) if login else None,
+        hook,
+    )
+    for router in filter(None, optional):
+        app.include_router(router)
     if viewer is not None:
         serve_files(app, viewer)  # the last, since it takes whatever is left
     answer_with_problems(app)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
@@ -24,9 +25,10 @@ from plugin.access.rules import RULES, Entry, Rule, methods_at, rule_for
 from plugin.access.visit import Visit
 from plugin.errors import TransientError
 from plugin.imr.refusal import outcome
+from plugin.service.foreign import foreign
 from plugin.service.problems import log_defect, problem, problem_of
 
-_VISIT = "visit"
+_VISIT, _ENTERED = "visit", "entered"
 _CODES = {401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported", 503: "transient"}
 
 
@@ -43,16 +45,25 @@ class Access:
     ----------
     identify : who asks.
     observe : is told of every decision.
+    cookie : name of the session's; "": there are no sessions.
+    way_in : where a browser is sent that has to log in first, by path and query; None: it is refused like a program.
     """
 
     identify: Identification = anybody
     observe: Observe = nobody_listens
+    cookie: str = ""
+    way_in: Callable[[str, str], Response] | None = None
 
 
 def visit_of(connection: HTTPConnection) -> Visit:
     """The visit that a request is; raises when it did not come through the entrance, so that nothing is answered."""
     visit: Visit = connection.scope["state"][_VISIT]
     return visit
+
+
+def enter(connection: HTTPConnection, decision: Decision, caller: Caller) -> None:
+    """Let the audit trail know that *caller* logged in, or out, by this request."""
+    connection.scope.setdefault("state", {})[_ENTERED] = (decision, caller)
 
 
 VisitNow = Annotated[Visit, Depends(visit_of)]
@@ -102,28 +113,40 @@ class Entrance:
         if rule is not None and rule.entry is not Entry.ROLES:
             return _Decided(rule)
         try:
-            caller = await run_in_threadpool(self._access.identify, credentials_of(HTTPConnection(scope)))
+            credentials = credentials_of(HTTPConnection(scope), cookie=self._access.cookie)
+            caller = await run_in_threadpool(self._access.identify, credentials)
         except UnknownError as error:
             return _Decided(rule, why=str(error), refusal=_unknown(scope, str(error), sent=True))
         except TransientError as error:
             return _Decided(rule, why=str(error), refusal=problem_of(error))
         if caller is None:
             why = "This needs a login: send a bearer token."
-            return _Decided(rule, why=why, refusal=_unknown(scope, why, sent=False))
+            return _Decided(rule, why=why, refusal=self._way_in(scope) or _unknown(scope, why, sent=False))
         return _of_caller(scope, rule, caller)
+
+    def _way_in(self, scope: Scope) -> Response | None:
+        """For a browser that goes to a page, when people can log in."""
+        headers = Headers(scope=scope)
+        goes = headers.get("sec-fetch-mode", "navigate") == "navigate" and "text/html" in headers.get("accept", "")
+        if self._access.way_in is None or scope.get("method") != "GET" or not goes:
+            return None
+        return self._access.way_in(scope["path"], scope["query_string"].decode("latin-1"))
 
     def _tell(self, scope: Scope, decided: _Decided, status: int) -> None:
         rule, visit = decided.rule, decided.visit
         values = rule.values(scope["path"]) if rule is not None else {}
+        decision, caller = scope.get("state", {}).get(_ENTERED, (decision_of(status), decided.caller))
+        if decided.caller is None and 300 <= status < 400 and decided.refusal is not None:
+            decision = Decision.UNKNOWN  # sent to the login
         event = AccessEvent(
             at=self._clock(),
-            caller=decided.caller,
+            caller=caller,
             route=rule.name if rule else "",
             method=_method(scope),
-            decision=decision_of(status),
+            decision=decision,
             status=status,
             why=decided.why,
-            study=values.get("study_instance_uid", ""),
+            study=values.get("study_instance_uid", "") or next(iter(visit.studies if visit else ()), ""),
             report=values.get("report_id", ""),
             patients=tuple(visit.patients) if visit else (),
             address=(scope.get("client") or ("",))[0],
@@ -137,6 +160,8 @@ class Entrance:
 def _of_caller(scope: Scope, rule: Rule | None, caller: Caller) -> _Decided:
     if rule is None:
         return _Decided(None, caller, why="no such address", refusal=_nothing_there(scope))
+    if why := foreign(Headers(scope=scope), _method(scope), caller.proof):
+        return _Decided(rule, caller, why=why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, why))
     seen = decide(rule, caller)
     if isinstance(seen, Refused):
         return _Decided(rule, caller, why=seen.why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, seen.why))
@@ -170,10 +195,11 @@ def decision_of(status: int) -> Decision:
     return known.get(status, Decision.ANSWERED if status < 400 else Decision.FAILED)
 
 
-def credentials_of(connection: HTTPConnection) -> Credentials:
+def credentials_of(connection: HTTPConnection, *, cookie: str = "") -> Credentials:
     """What the request brings. A token in the address is none: addresses end in logs and histories."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    return Credentials(bearer=token.strip() if scheme.lower() == "bearer" else "")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return Credentials(bearer=bearer, session=connection.cookies.get(cookie, "") if cookie else "")
 
 
 def _unknown(scope: Scope, why: str, *, sent: bool) -> Response:

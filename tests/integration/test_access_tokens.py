@@ -279,7 +279,7 @@ def test_a_key_for_encryption_or_of_another_algorithm_proves_nothing(door: Door)
     ids=str,
 )
 def test_claims_make_a_caller(claims: dict[str, Any], roles: set[Role], patient: str) -> None:
-    told = RoleMap(role_map(DEFAULT_ROLES), fhir_url="http://fhir.example/r4/")
+    told = RoleMap(role_map(DEFAULT_ROLES), fhir_urls=("http://fhir.example/r4/",))
 
     caller = told.caller({"iss": "i", "sub": "s", **claims}, proof=Proof.TOKEN)
 

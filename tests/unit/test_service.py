@@ -449,7 +449,7 @@ class TestErrors:
         assert headers["cache-control"] == "no-store"
         assert headers["content-security-policy"] == "frame-ancestors 'none'"
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
 
     def test_a_wrong_address_and_a_wrong_method_are_problems_too(self, client: TestClient) -> None:
         assert is_problem(client.get("/nowhere"), 404)
