@@ -147,6 +147,13 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     jobs.add_argument("job", nargs="*", metavar="JOB", help="ids of jobs, for show, replay and cancel")
     jobs.add_argument("--state", choices=("queued", "running", "done", "failed", "cancelled"), help="only these jobs")
     jobs.add_argument("--limit", type=int, default=50, help="how many are listed")
+    erase = commands.add_parser("erase", help="remove every trace of ours of a patient or a study; docs/privacy.md")
+    whose = erase.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--patient", metavar="ID", help="the patient's identifier")
+    whose.add_argument("--study", metavar="UID", help="one study")
+    erase.add_argument("--archive", action="store_true", help="take our results back in archive and FHIR server, too")
+    erase.add_argument("--dry-run", action="store_true", help="say what there is, and do nothing")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
 
 
@@ -252,6 +259,14 @@ def _jobs(parsed: argparse.Namespace) -> int:
     return run(parsed.action, job_ids=tuple(parsed.job), state=parsed.state, limit=parsed.limit)
 
 
+def _erase(parsed: argparse.Namespace) -> int:
+    from plugin.commands.erase import run
+    from plugin.erasing import target_of
+
+    target = target_of(parsed.patient, parsed.study)
+    return run(target, archive=parsed.archive, dry_run=parsed.dry_run, yes=parsed.yes)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -274,6 +289,7 @@ _COMMANDS = {
     "backfill": _backfill,
     "jobs": _jobs,
     "doctor": _doctor,
+    "erase": _erase,
 }
 
 

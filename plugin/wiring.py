@@ -27,7 +27,17 @@ from plugin.noticing import ReportWatch
 from plugin.page.address import page_path
 from plugin.page.release import Rules
 from plugin.policy import Policy
-from plugin.ports import DecisionBook, Grounder, ImageArchive, JobQueue, Priority, ReportFeed, ReportStore, StudyFeed
+from plugin.ports import (
+    DecisionBook,
+    Grounder,
+    ImageArchive,
+    JobQueue,
+    Priority,
+    ReportBook,
+    ReportFeed,
+    ReportStore,
+    StudyFeed,
+)
 from plugin.renewal import Fitted, ModelInForce
 from plugin.results import ResultFolder
 from plugin.service.entrance import Access
@@ -554,6 +564,34 @@ def batching_of(settings: Settings) -> Batching:
     )
 
 
+def make_book(settings: Settings) -> ReportBook:
+    """The book of reports; that of an earlier release is taken over.
+
+    Raises
+    ------
+    InputError
+        If that cannot be done.
+    TransientError
+        If the database does not answer.
+    """
+    from plugin.durable import DatabaseReportBook
+
+    book = DatabaseReportBook(make_database(settings))
+    book.take_over(settings.data_dir / "reports.sqlite")
+    return book
+
+
+def open_databases(settings: Settings) -> tuple[Database, ...]:
+    """Every database with rows about patients: that of the jobs, and files of SQLite in the data folder."""
+    from plugin.durable import Database
+
+    main = make_database(settings)
+    files = (path.absolute() for path in sorted(settings.data_dir.glob("*.sqlite*")))
+    others = [path for path in files if not path.name.endswith(("-wal", "-shm"))]
+    own = None if main.on_postgresql else main.file.absolute()
+    return (main, *(Database(f"sqlite:///{path}") for path in others if path != own))
+
+
 def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, makers: Callable[[], tuple[str, ...]]) -> Intake:
     """What makes jobs of reports and studies; its book is in the database of the jobs.
 
@@ -564,15 +602,11 @@ def make_intake(settings: Settings, edges: Edges, *, queue: JobQueue, makers: Ca
     TransientError
         If the database does not answer.
     """
-    from plugin.durable import DatabaseReportBook
-
-    book = DatabaseReportBook(make_database(settings))
-    book.take_over(settings.data_dir / "reports.sqlite")
     return Intake(
         edges.archive,
         edges.reports,
         queue,
-        book,
+        make_book(settings),
         makers,
         wait=timedelta(days=settings.reports_wait_days),
         whole_orders=settings.reports_whole_order,

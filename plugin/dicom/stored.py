@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -46,6 +46,11 @@ def stored_result(dataset: Dataset) -> StoredResult:
         report=_report(dataset),
         phrases=_phrases(dataset),
     )
+
+
+def patient_of(content: bytes) -> str:
+    """The Patient ID of a DICOM file that Sightline wrote."""
+    return text(dcmread(BytesIO(content), specific_tags=["PatientID"]), "PatientID")
 
 
 def _report(dataset: Dataset) -> str:
