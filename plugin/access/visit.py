@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from plugin.access.caller import Caller, Sees
 from plugin.access.rules import Rule
-from plugin.imr.held import MULTIMEDIA_FILE
+from plugin.imr.held import MULTIMEDIA_FILE, Held
+from plugin.page.document import EvidenceDocument, read_evidence
+from plugin.page.release import IMMEDIATELY, Rules, withheld_of
 from plugin.results import KeptReport
 from plugin.values import ReportStatus, StudyRef
 
@@ -23,6 +28,7 @@ class Visit:
 
     Parameters
     ----------
+    release : when patients see a report that is final.
     studies, patients : of everything that was asked for, shown or not; for the audit trail.
     withheld : whether anything was asked for that the caller does not see.
     """
@@ -30,13 +36,21 @@ class Visit:
     caller: Caller
     sees: Sees
     rule: Rule
+    release: Rules = IMMEDIATELY
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     studies: dict[str, None] = field(default_factory=dict)
     patients: dict[str, None] = field(default_factory=dict)
     withheld: bool = False
 
-    def admits(self, subject: str | None, status: ReportStatus) -> bool:
-        """Whether a report about *subject* ("Patient/<id>"; None: not known) may be shown."""
-        return self._noted(subject, seen=self.sees.report(subject, status))
+    def admits(self, subject: str | None, status: ReportStatus, document: Callable[[], EvidenceDocument]) -> bool:
+        """Whether a report may be shown.
+
+        Parameters
+        ----------
+        subject : whom it is about, "Patient/<id>"; None: not known.
+        document : its evidence, for the rules of release.
+        """
+        return self._noted(subject, seen=self._shows(subject, status, document))
 
     def results(self, results: Results) -> SeenResults:
         """Those of *results* that may be shown."""
@@ -48,16 +62,29 @@ class Visit:
 
     def reports(self, reports: MultimediaReports) -> MultimediaReports:
         """Those of *reports* that may be shown."""
-        return reports.seen_by(self.admits) if self.sees.patient is not None or not self.sees.drafts else reports
+        return reports.seen_by(_Eyes(self))
 
     def admits_study(self, results: Results, study: StudyRef) -> bool:
         """Whether the images of *study* may be shown: to who is bound to a patient, only if its results are theirs."""
         self.studies[study.study_instance_uid] = None
-        kept = [(subject_in(results, study, each), each.status) for each in results.reports(study)]
-        seen = self.sees.study(kept)
+        kept = [(subject_in(results, study, each), each) for each in results.reports(study)]
+        seen = self.sees.study((subject, each.status) for subject, each in kept) and all(
+            each.status.withdrawn or self._shows(subject, each.status, partial(document_in, results, study, each))
+            for subject, each in kept
+        )
         for subject in dict.fromkeys(subject for subject, _ in kept if subject is not None):
             self._noted(subject, seen=seen)
         return seen
+
+    def _shows(self, subject: str | None, status: ReportStatus, document: Callable[[], EvidenceDocument]) -> bool:
+        if not self.sees.report(subject, status):
+            return False
+        if self.sees.drafts or status.withdrawn or not self.release.wait:
+            return True
+        try:
+            return withheld_of(document(), self.release, now=self.clock()) is None
+        except ValueError:  # damaged: nobody can say that it may be shown
+            return False
 
     def _noted(self, subject: str | None, *, seen: bool) -> bool:
         if subject is not None:
@@ -88,12 +115,35 @@ class SeenResults:
         """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
         self.visit.studies[study.study_instance_uid] = None
         kept = self.results.reports(study)
-        return tuple(each for each in kept if self.visit.admits(subject_in(self.results, study, each), each.status))
+        return tuple(each for each in kept if self._admits(study, each))
 
     def studies(self) -> tuple[StudyRef, ...]:
         """Every study with results to show."""
         studies = self.results.studies()
         return tuple(each for each in studies if any(not kept.status.withdrawn for kept in self.reports(each)))
+
+    def _admits(self, study: StudyRef, kept: KeptReport) -> bool:
+        subject = subject_in(self.results, study, kept)
+        return self.visit.admits(subject, kept.status, partial(document_in, self.results, study, kept))
+
+
+@dataclass(frozen=True, slots=True)
+class _Eyes:
+    """Those of a visit on multimedia reports."""
+
+    visit: Visit
+
+    def sees(self, held: Held) -> bool:
+        return self.visit._shows(held.subject, held.status, lambda: held.document)
+
+    def looked(self, held: Held, *, seen: bool) -> None:
+        self.visit.studies[held.study_instance_uid] = None
+        self.visit._noted(held.subject, seen=seen)
+
+
+def document_in(results: Results, study: StudyRef, kept: KeptReport) -> EvidenceDocument:
+    """The evidence of a report; raises ValueError if it was lost or damaged."""
+    return read_evidence(results.remembered(study, kept.ref.report_id, "evidence.json") or b"")
 
 
 def subject_in(results: Results, study: StudyRef, kept: KeptReport) -> str | None:

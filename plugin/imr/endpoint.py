@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from plugin.fhir.multimedia import FHIR_ROOT, rendered, report_at, withdrawn_report
@@ -13,7 +13,6 @@ from plugin.fhir.selections import KIND
 from plugin.imr.held import OUTLINED, SORTS, Held, Shelf, held, parameters, selection_parameters, sort_key
 from plugin.imr.refusal import not_found, outcome
 from plugin.imr.search import Query, query_of
-from plugin.values import ReportStatus
 
 T = TypeVar("T")
 Pairs = Sequence[tuple[str, str]]
@@ -38,6 +37,30 @@ _OWN = ("Observation", KIND)
 _GONE = "There is no such resource here."
 
 
+class Eyes(Protocol):
+    """Of somebody who sees some reports and not others."""
+
+    def sees(self, held: Held) -> bool:
+        """Whether they see it."""
+
+    def looked(self, held: Held, *, seen: bool) -> None:
+        """They asked for it, and were answered it or, when it is not *seen*, nothing."""
+
+
+class Everybodys:
+    """:class:`Eyes` that see everything."""
+
+    def sees(self, held: Held) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def looked(self, held: Held, *, seen: bool) -> None:
+        """Nobody is told."""
+
+
+EVERYBODYS = Everybodys()
+
+
 @dataclass(frozen=True, slots=True)
 class MultimediaReports:
     """The reports of *shelf*, as FHIR.
@@ -46,16 +69,16 @@ class MultimediaReports:
     ----------
     others : base URL of the FHIR server that holds patients, orders and the radiologists' reports; references to them
         are made absolute. "": they stay relative.
-    seen : whether a report about that subject ("Patient/<id>", or None), with that status, is shown.
+    eyes : of whoever asks.
     """
 
     shelf: Shelf
     others: str = ""
-    seen: Callable[[str | None, ReportStatus], bool] = lambda _subject, _status: True
+    eyes: Eyes = EVERYBODYS
 
-    def seen_by(self, seen: Callable[[str | None, ReportStatus], bool]) -> MultimediaReports:
-        """These reports as somebody sees them of whom *seen* tells it; what they do not see is not there."""
-        return replace(self, seen=seen)
+    def seen_by(self, eyes: Eyes) -> MultimediaReports:
+        """These reports as *eyes* see them; what they do not see is not there."""
+        return replace(self, eyes=eyes)
 
     def find(self, pairs: Pairs, *, base: str, lenient: bool = False) -> Fhir:
         """The searchset Bundle of DiagnosticReports; *base* is where this service is reached, without a slash.
@@ -70,6 +93,8 @@ class MultimediaReports:
         for name, falling in reversed((*query.sort, ("issued", True), ("_id", False))):
             hits.sort(key=lambda each, by=name: sort_key(each, by), reverse=falling)  # type: ignore[misc]
         page = _page(hits, query)
+        for each in page:
+            self.eyes.looked(each, seen=True)
         matches = (_subset(self._report(each, base=base), query.summary) for each in page)
         included = (each for report in page for each in report.observations) if query.include else ()
         others = (self._placed(each) for each in included)
@@ -90,9 +115,12 @@ class MultimediaReports:
         # Most reports are told apart without reading their evidence.
         rough = [holds for (name, _, modifier), holds in asked if name in OUTLINED and modifier != "not"]
         likely = (each for each in self.shown() if all(holds(each.outline) for holds in rough))
-        every = (selection for report in likely for selection in report.selections)
-        hits = [each for each in every if all(holds(each) for holds in query.criteria)]
-        matches = (self._placed(each) for each in _page(hits, query))
+        every = ((report, selection) for report in likely for selection in report.selections)
+        hits = [(report, each) for report, each in every if all(holds(each) for holds in query.criteria)]
+        page = _page(hits, query)
+        for report, _ in page:
+            self.eyes.looked(report, seen=True)
+        matches = (self._placed(each) for _, each in page)
         return _searchset(KIND, query, base=base, total=len(hits), matches=matches, included=())
 
     def read(self, report_id: str, *, base: str) -> Fhir:
@@ -126,16 +154,17 @@ class MultimediaReports:
             raise not_found(_GONE)
         return self._placed(written)
 
-    def _held(self) -> Iterator[Held]:
-        return (each for each in held(self.shelf) if self.seen(each.subject, each.status))
-
     def shown(self) -> Iterator[Held]:
         """Every report that is shown, in the order of the shelf."""
-        return (each for each in self._held() if not each.kept.withdrawn)
+        return (each for each in held(self.shelf) if not each.kept.withdrawn and self.eyes.sees(each))
 
     def _one(self, is_it: Callable[[Held], bool]) -> Held:
-        found = next(filter(is_it, self._held()), None)
+        found = next(filter(is_it, held(self.shelf)), None)
         if found is None:
+            raise not_found(_GONE)
+        seen = self.eyes.sees(found)
+        self.eyes.looked(found, seen=seen)
+        if not seen:
             raise not_found(_GONE)
         return found
 

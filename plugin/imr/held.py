@@ -66,6 +66,11 @@ class Held:
         return reference if isinstance(reference, str) else None
 
     @property
+    def study_instance_uid(self) -> str:
+        """Of the study that it is about."""
+        return str(self.frame["imagingStudy"][0]["identifier"]["value"]).removeprefix("urn:oid:")
+
+    @property
     def status(self) -> ReportStatus:
         """As it stands, whatever its content says."""
         return ReportStatus.ENTERED_IN_ERROR if self.kept.withdrawn else ReportStatus(self.frame["status"])

@@ -126,7 +126,7 @@ def create_app(
         serve_files(app, viewer)  # the last, since it takes whatever is left
     answer_with_problems(app)
     check_rules(app)
-    app.add_middleware(Entrance, access=access or Access())
+    app.add_middleware(Entrance, access=access or Access(), release=release)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(Guard, max_body_bytes=max_body_bytes)
     return app

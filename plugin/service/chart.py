@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from plugin.access.caller import Caller, Role
 from plugin.imr.endpoint import MultimediaReports
-from plugin.imr.held import Held
 from plugin.page.view import content_security_policy
 from plugin.page.words import Audience
 from plugin.service.entrance import VisitNow
@@ -31,9 +30,12 @@ def chart_router(reports: MultimediaReports) -> APIRouter:
         patient = visit.caller.patient
         if not patient:
             raise HTTPException(HTTPStatus.NOT_FOUND, "No patient's record is open.")
+        visit.patients[patient] = None
         held = [each for each in visit.reports(reports).shown() if each.subject == patient]
         audience = audience_of(visit.caller)
-        newest = {uid: issued for issued, uid in sorted((each.frame["issued"], study_uid(each)) for each in held)}
+        newest = {
+            uid: issued for issued, uid in sorted((each.frame["issued"], each.study_instance_uid) for each in held)
+        }
         if len(newest) == 1:
             return RedirectResponse(f"/studies/{next(iter(newest))}/{audience}", HTTPStatus.SEE_OTHER)
         rows = [(uid, datetime.fromisoformat(issued)) for uid, issued in reversed(newest.items())]
@@ -48,11 +50,6 @@ def chart_router(reports: MultimediaReports) -> APIRouter:
 def audience_of(caller: Caller) -> Audience:
     """Whose page *caller* comes to."""
     return Audience.RADIOLOGIST if Role.RADIOLOGIST in caller.roles else Audience.PATIENT
-
-
-def study_uid(held: Held) -> str:
-    """The Study Instance UID of a report's study."""
-    return str(held.frame["imagingStudy"][0]["identifier"]["value"]).removeprefix("urn:oid:")
 
 
 @cache

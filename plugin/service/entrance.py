@@ -25,6 +25,7 @@ from plugin.access.rules import RULES, Entry, Rule, methods_at, rule_for
 from plugin.access.visit import Visit
 from plugin.errors import TransientError
 from plugin.imr.refusal import outcome
+from plugin.page.release import IMMEDIATELY, Rules
 from plugin.service.foreign import foreign
 from plugin.service.problems import log_defect, problem, problem_of
 
@@ -70,17 +71,24 @@ VisitNow = Annotated[Visit, Depends(visit_of)]
 
 
 class Entrance:
-    """ASGI middleware before the routes."""
+    """ASGI middleware before the routes.
+
+    Parameters
+    ----------
+    release : when patients see a report that is final.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         access: Access,
+        release: Rules = IMMEDIATELY,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
         self._access = access
+        self._release = release
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +130,17 @@ class Entrance:
         if caller is None:
             why = "This needs a login: send a bearer token."
             return _Decided(rule, why=why, refusal=self._way_in(scope) or _unknown(scope, why, sent=False))
-        return _of_caller(scope, rule, caller)
+        return self._of_caller(scope, rule, caller)
+
+    def _of_caller(self, scope: Scope, rule: Rule | None, caller: Caller) -> _Decided:
+        if rule is None:
+            return _Decided(None, caller, why="no such address", refusal=_nothing_there(scope))
+        if why := foreign(Headers(scope=scope), _method(scope), caller.proof):
+            return _Decided(rule, caller, why=why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, why))
+        seen = decide(rule, caller)
+        if isinstance(seen, Refused):
+            return _Decided(rule, caller, why=seen.why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, seen.why))
+        return _Decided(rule, caller, Visit(caller, seen, rule, self._release))
 
     def _way_in(self, scope: Scope) -> Response | None:
         """For a browser that goes to a page, when people can log in."""
@@ -155,17 +173,6 @@ class Entrance:
             self._access.observe(event)
         except Exception as error:  # noqa: BLE001 - whoever listens must not take the answer away; logged without data
             log_defect("observing an access", error)
-
-
-def _of_caller(scope: Scope, rule: Rule | None, caller: Caller) -> _Decided:
-    if rule is None:
-        return _Decided(None, caller, why="no such address", refusal=_nothing_there(scope))
-    if why := foreign(Headers(scope=scope), _method(scope), caller.proof):
-        return _Decided(rule, caller, why=why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, why))
-    seen = decide(rule, caller)
-    if isinstance(seen, Refused):
-        return _Decided(rule, caller, why=seen.why, refusal=_refusal(scope, HTTPStatus.FORBIDDEN, seen.why))
-    return _Decided(rule, caller, Visit(caller, seen, rule))
 
 
 @dataclass(frozen=True, slots=True)
