@@ -47,8 +47,8 @@ class Batching:
     """
 
     wait_s: float = 0.005
-    images: int = 4
-    phrases: int = 64
+    images: int = 1
+    phrases: int = PHRASES_AT_ONCE
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:

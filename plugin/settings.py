@@ -193,6 +193,7 @@ class Settings(BaseSettings):
     )
     jobs_at_once: int = Field(default=1, ge=1, le=64, description="Jobs that one process works on at the same time.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Port of `sightline work` for /metrics.")
+    otlp_url: str | None = Field(default=None, description="Collector of traces, OTLP over HTTP; unset: none.")
     keep_jobs_days: float = Field(default=30.0, gt=0, description="Days for which jobs that are done are remembered.")
     engine: Literal["torch", "cuda", "openvino", "openvino-bf16", "onnx"] = Field(
         default="torch", description="What runs the model."
@@ -205,8 +206,8 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(default=None, ge=1, description="Threads of the model; unset: all cores at hand.")
     batch_wait_ms: float = Field(default=5, ge=0, le=1000, description="How long an idle model waits for more to ask.")
-    batch_images: int = Field(default=2, ge=1, le=256, description="Most images that the model is given together.")
-    batch_phrases: int = Field(default=32, ge=16, le=4096, description="Most phrases that it is given together.")
+    batch_images: int = Field(default=1, ge=1, le=256, description="Most images that the model is given together.")
+    batch_phrases: int = Field(default=16, ge=16, le=4096, description="Most phrases that it is given together.")
     model_timeout_s: float = Field(default=300, gt=0, description="Longest wait for the model's answer to a batch.")
 
     @field_validator("event_secret", "hook_secret")

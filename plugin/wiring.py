@@ -49,6 +49,7 @@ from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
 from plugin.settings import Settings, archive_endpoint, fhir_endpoint, load_settings
 from plugin.taking import Decisions
+from plugin.tracing import traced
 from plugin.values import StudyRef
 from plugin.watch import Watch, WatchBook
 
@@ -660,7 +661,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     return Services(
         queue=queue,
         results=edges.results,
-        work=GroundingWork(intake, patient(edges), model.tools, make_page_url(settings)),
+        work=traced(GroundingWork(intake, patient(edges), model.tools, make_page_url(settings)), settings.otlp_url),
         intake=intake,
         grounder=model.grounder,
         read_report=tools.read_report,

@@ -86,7 +86,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def shared(model: SlowModel, *, load: Callable[[], SlowModel] = SlowModel, **settings: Any) -> SharedModel:
     told = settings.pop("told", [])
-    return SharedModel(model, load, batching=Batching(**{"wait_s": 0.0} | settings), observe=told.append)
+    return SharedModel(
+        model, load, batching=Batching(**{"wait_s": 0.0, "images": 4, "phrases": 64} | settings), observe=told.append
+    )
 
 
 @dataclass
@@ -190,7 +192,7 @@ def test_a_batch_is_bounded_in_images_and_phrases_and_holds_one_piece_at_least()
         return _Request(tuple(piece for each in questions for piece in _pieces(each)), priority, since)
 
     def sizes(waiting: list[_Request], now: float = 1.0, **bounds: int) -> list[int]:
-        batch = batch_of(waiting, now, batching=Batching(**bounds))  # type: ignore[arg-type]
+        batch = batch_of(waiting, now, batching=Batching(**{"images": 4, "phrases": 64} | bounds))  # type: ignore[arg-type]
         return [len(unit.question.queries) for _, unit in batch]
 
     many = request(question(0.1, phrases=40))
