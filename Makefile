@@ -18,7 +18,7 @@ help:
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
 	@echo "make stack-down    end them"
 	@echo "make test          set up and run every test"
-	@echo "make chaos         kill workers at every boundary of every step and at 200 random moments"
+	@echo "make chaos         kill workers at every boundary of every step, and each part of a site at 200 random moments"
 	@echo "make fuzz          10,000 hostile inputs of each kind"
 	@echo "make check         format, lint, types, import contracts, unit tests; a few minutes"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
@@ -70,8 +70,8 @@ test: $(VENV)/dev
 	tests/install-npm-packages
 	$(BIN)/pytest --cov --cov-report=term
 
-chaos: $(VENV)/dev  # kills workers at every boundary of every step and at 200 random moments; needs PostgreSQL, takes an hour
-	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q --timeout 7200 tests/integration/test_job_crashes.py
+chaos: $(VENV)/dev  # needs PostgreSQL, Orthanc and npm's packages; an hour and a half
+	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q -s --timeout 7200 tests/acceptance/test_chaos.py tests/integration/test_job_crashes.py
 
 fuzz: $(VENV)/dev  # 10,000 mutated DICOM files, FHIR bundles, reports, messages and requests; takes an hour
 	SIGHTLINE_FUZZ=10000 $(BIN)/pytest -q -s --timeout 7200 tests/fuzz

@@ -1,4 +1,4 @@
-"""A FHIR server's bad days: an HTTP proxy on real sockets that a test programs, to stand before any server.
+"""A server's bad days: an HTTP proxy on real sockets that a test programs, to stand before any server.
 
     with run_faults(engine_url) as faults:
         client = FhirClient(faults.base)
@@ -18,6 +18,7 @@ Requests are answered in threads, so that 8 of them race; with one client at a t
 | applied, but the answer is lost or says 500 | ``answered(500)``, ``reset_after()`` |
 | a transaction applied in part; refused as a whole | ``in_part(entries)``; ``refused(status), when=transactions`` |
 | slow; slow within the body; truncated; connection reset | ``slow(s)``, ``dripping(s)``, ``truncated()``, ``reset()`` |
+| reset within the body; no answer; a request that comes twice | ``broken()``, ``dropped(s)``, ``twice`` |
 | rows that appear late, with an older lastUpdated | ``Hidden`` |
 | whole-second lastUpdated, while the search compares in full | ``whole_seconds`` |
 | next links with another host; that expire | ``OtherHost``, ``expired_page()`` |
@@ -209,6 +210,27 @@ def reset() -> Fault:
 def reset_after() -> Fault:
     """The request is done, and the connection reset before the answer."""
     return lambda asked, forward: replace(forward(asked), reset=True)
+
+
+def broken(share: float = 0.5) -> Fault:
+    """The request is done; within the body of the answer the connection is reset."""
+
+    def fault(asked: Asked, forward: Forward) -> Told:
+        answer = forward(asked)
+        return replace(answer, cut=int(len(answer.body) * share), reset=True)
+
+    return fault
+
+
+def dropped(seconds: float) -> Fault:
+    """Not passed on, and not answered for so long."""
+    return lambda _asked, _forward: Told(0, reset=True, delay_s=seconds)
+
+
+def twice(asked: Asked, forward: Forward) -> Told:
+    """Passed on twice, as something between the two did that saw no answer; the second answer is told."""
+    forward(asked)
+    return forward(asked)
 
 
 def expired_page(status: int = 410) -> Fault:
@@ -455,9 +477,10 @@ class Tokens:
 class Faults:
     """The proxy before *upstream*; *base* is where clients reach it."""
 
-    def __init__(self, upstream: str, base: str, http: httpx.Client) -> None:
+    def __init__(self, upstream: str, base: str, http: httpx.Client, *, at: str) -> None:
         self.upstream = upstream
         self.base = base
+        self.at = at
         self.asked: list[Asked] = []
         self._http = http
         self._next: list[tuple[When, Fault]] = []
@@ -502,6 +525,7 @@ class Faults:
         """The server's own answer."""
         url = f"{self.upstream}/{asked.path}".rstrip("/") + (f"?{asked.query}" if asked.query else "")
         passed = ("accept", "content-type", "if-match", "if-none-exist", "if-none-match", "prefer", "cache-control")
+        passed += ("authorization",)
         headers = {name: asked.headers[name] for name in passed if name in asked.headers}
         answer = self._http.request(asked.method, url, headers=headers, content=asked.body or None)
         kept = ("content-type", "etag", "last-modified", "location", "retry-after", "www-authenticate")
@@ -511,11 +535,15 @@ class Faults:
 
 
 @contextmanager
-def run_faults(upstream: str) -> Iterator[Faults]:
-    """The proxy before the FHIR server at *upstream* ("http://127.0.0.1:1234/fhir"), until the block ends."""
+def run_faults(upstream: str, *, at: str = "/fhir") -> Iterator[Faults]:
+    """The proxy before the server at *upstream* ("http://127.0.0.1:1234/fhir"), until the block ends.
+
+    *at* is the path under which clients find it here.
+    """
     pool = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=64))
     with pool as http, _Server(("127.0.0.1", 0), _Handler) as server:
-        server.faults = Faults(upstream.rstrip("/"), f"http://127.0.0.1:{server.server_address[1]}/fhir", http)
+        base = f"http://127.0.0.1:{server.server_address[1]}{at}"
+        server.faults = Faults(upstream.rstrip("/"), base, http, at=at)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -557,7 +585,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        below = path.removeprefix("/fhir").strip("/")
+        below = path.removeprefix(self.server.faults.at).strip("/")
         self._send(self.server.faults.answer(Asked(self.command, below, query, headers, body)))
 
     def _send(self, answer: Told) -> None:
@@ -565,15 +593,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.ending.wait(answer.delay_s)
         if answer.reset:
             # No FIN but RST, as when the process behind the address dies.
+            if answer.cut is not None:
+                self._begin(answer)
+                self.wfile.write(answer.body[: answer.cut])
+                self.wfile.flush()
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.server.reset.add(self.connection.fileno())
             self.close_connection = True
             return
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
+        self._begin(answer)
         sent = answer.body if answer.cut is None else answer.body[: answer.cut]
         step = -(-len(sent) // 8) or 1
         for piece in (sent[at : at + step] for at in range(0, len(sent), step)) if answer.pause_s else (sent,):
@@ -583,6 +611,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.ending.wait(answer.pause_s)
         if answer.cut is not None:
             self.close_connection = True
+
+    def _begin(self, answer: Told) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - names of the library
 

@@ -12,24 +12,20 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
-import numpy as np
 from books import book_at
-from evidence import CARD, make_header, part10
 from fhir_check import checker
 from pydicom import dcmread
 from queues import ENDED, MemoryQueue, StandingClock
+from stand_ins import Squares, image, read
 
-from model.geometry import Orientation
-from model.values import Grounding, ModelCard, Query, Question, Region, State, Suitability, View
-from nlp.phrases import Assertion, Concept, Phrase, Reading, Section
 from plugin.archive import folder_archive
 from plugin.attempt import GroundingWork
 from plugin.errors import SightlineError, TransientError
@@ -50,58 +46,11 @@ BASE = "http://fhir.test/fhir"
 FHIR_JSON = {"content-type": "application/fhir+json"}
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33"
 
-#: What reports say: a sentence is a phrase, and tells what the reader makes of it.
-SENTENCES = ("Effusion", "Nodule", "Mild edema", "No fracture", "Prior film with effusion")
 WITHDRAWN = ("entered-in-error", "cancelled")
 
 
 class DiedError(BaseException):
     """The worker's process ended here: nothing catches it."""
-
-
-def read(text: str) -> Reading:
-    """Each sentence as a phrase; one that begins with "No" denies, one with "Prior" is of an earlier film."""
-    phrases, at = [], 0
-    for sentence in text.split(". "):
-        words = sentence.rstrip(". ")
-        if words in SENTENCES:
-            phrases.append(_phrase(words, at))
-        at += len(sentence) + 2
-    return Reading(tuple(phrases))
-
-
-_CLAIMS = {"No": Assertion.NEGATED, "Prior": Assertion.NOT_REPORTED}
-
-
-def _phrase(words: str, at: int) -> Phrase:
-    assertion = _CLAIMS.get(words.split(maxsplit=1)[0], Assertion.AFFIRMED)
-    place = {"start": at, "end": at + len(words), "start_utf16": at, "end_utf16": at + len(words)}
-    why = None if assertion is Assertion.AFFIRMED else "The report does not say that it is there."
-    return Phrase(
-        text=words,
-        finding=Concept(words.rsplit(maxsplit=1)[-1].lower()),
-        assertion=assertion,
-        section=Section.FINDINGS,
-        groundable=why is None,
-        not_groundable_reason=why,
-        **place,
-    )
-
-
-class Squares:
-    """A grounder that finds everything asked in one square."""
-
-    card: ModelCard = CARD
-
-    def ground(self, pixels: np.ndarray, orientation: Orientation, queries: tuple[Query, ...]) -> tuple[Grounding, ...]:
-        square = Region(((4.0, 4.0), (12.0, 4.0), (12.0, 12.0), (4.0, 12.0)), 0.9)
-        return tuple(Grounding(query, State.FOUND, 0.9, regions=(square,)) for query in queries)
-
-    def ground_all(self, questions: Sequence[Question]) -> tuple[tuple[Grounding, ...], ...]:
-        return tuple(self.ground(each.pixels, each.orientation, each.queries) for each in questions)
-
-    def suitability(self, pixels: np.ndarray, orientation: Orientation) -> Suitability:
-        return Suitability(View.FRONTAL, orientation)
 
 
 # The FHIR server
@@ -309,18 +258,6 @@ class Told:
     @property
     def stands(self) -> bool:
         return self.status not in (*WITHDRAWN, "deleted")
-
-
-@cache
-def image(study_instance_uid: str, number: int) -> bytes:
-    """A small radiograph of patient P1."""
-    header = make_header(rows=32, columns=24, number=number, patient_id="P1")
-    header.StudyInstanceUID = study_instance_uid
-    header.SeriesInstanceUID = derived_uid("year series", study_instance_uid, str(number))
-    header.SOPInstanceUID = derived_uid("year image", study_instance_uid, str(number))
-    header.ViewPosition = ("PA", "AP")[number - 1]  # two of one projection would be a repeat
-    header.PixelData = (np.arange(32 * 24, dtype=np.uint16).reshape(32, 24) * 5).tobytes()
-    return part10(header)
 
 
 class Site:

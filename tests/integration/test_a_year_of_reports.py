@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from year import SENTENCES, MemoryFhir, RealFhir, Site, Told, check_everything
+from stand_ins import SENTENCES
+from year import MemoryFhir, RealFhir, Site, Told, check_everything
 
 USUAL = 8
 YEARS = int(os.environ.get("SIGHTLINE_YEARS", str(USUAL)))

@@ -1,8 +1,10 @@
 // Medplum's FHIR R4 engine in memory behind plain HTTP on loopback, for `sightline stack` and the acceptance tests:
-// node fhir-server.cjs [PORT], a free one by default. Prints "listening PORT" when it is ready.
+// node fhir-server.cjs [PORT [JOURNAL]], a free port by default. Prints "listening PORT" when it is ready. What is
+// written goes to the file JOURNAL, when one is named, before it is answered, and is there again after the next start.
 // The shell adds what a server has around its engine: CapabilityStatement, ETag and Last-Modified, and the pages of a
 // search, which are slices of one snapshot, as HAPI's are, and expire. No validation, no rollback, no subscriptions.
 'use strict';
+const fs = require('node:fs');
 globalThis.WebSocket = require('ws'); // @medplum/core expects a browser's; Node 20 has none
 const http = require('node:http');
 const { randomUUID } = require('node:crypto');
@@ -14,8 +16,36 @@ indexStructureDefinitionBundle(readJson('fhir/r4/profiles-types.json'));
 indexStructureDefinitionBundle(readJson('fhir/r4/profiles-resources.json'));
 for (const name of SEARCH_PARAMETER_BUNDLE_FILES) indexSearchParameterBundle(readJson(name));
 
+class Repository extends MemoryRepository {
+  note = () => {};
+
+  createResourceSync(...given) {
+    const resource = super.createResourceSync(...given);
+    this.note({ resource });
+    return resource;
+  }
+
+  async deleteResource(resourceType, id, options) {
+    await super.deleteResource(resourceType, id, options);
+    this.note({ deleted: [resourceType, id] });
+  }
+
+  async keepIn(journal) {
+    const lines = fs.existsSync(journal) ? fs.readFileSync(journal, 'utf8').split('\n') : [];
+    const whole = lines.slice(0, -1); // whoever was killed within a line had not answered
+    fs.writeFileSync(journal, whole.map((line) => `${line}\n`).join(''));
+    await this.withSeeding(async () => {
+      for (const { resource, deleted } of whole.map((line) => JSON.parse(line))) {
+        if (resource) super.createResourceSync(resource, undefined, true);
+        else await super.deleteResource(...deleted);
+      }
+    });
+    this.note = (what) => fs.appendFileSync(journal, `${JSON.stringify(what)}\n`);
+  }
+}
+
 const router = new FhirRouter();
-const repository = new MemoryRepository();
+const repository = new Repository();
 
 function answer(request, body) {
   return router.handleRequest(
@@ -105,4 +135,7 @@ const server = http.createServer(async (request, response) => {
   response.writeHead(status, headersOf(resource));
   response.end(JSON.stringify(resource));
 });
-server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(`listening ${server.address().port}`));
+const [port = '0', journal] = process.argv.slice(2);
+(journal ? repository.keepIn(journal) : Promise.resolve()).then(() =>
+  server.listen(Number(port), '127.0.0.1', () => console.log(`listening ${server.address().port}`))
+);
