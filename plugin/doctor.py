@@ -17,6 +17,7 @@ from plugin.endpoint import session_of
 from plugin.errors import InputError, SightlineError, TransientError
 from plugin.settings import Settings, archive_endpoint
 
+CLOCK_S = 5.0  # waits are told by it: a job would begin so much too early or too late
 _JSON = {"Accept": "application/json"}
 MEMORY_BYTES = 2 * 1024**3  # the demo study's peak stays below it; measured by tests/acceptance
 
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield memory()
     yield weights(settings)
     yield writable(settings.data_dir)
+    yield database(settings)
     yield archive(settings)
     if settings.orthanc_url is not None:
         yield change_log(settings)
@@ -111,6 +113,25 @@ def writable(folder: Path) -> Finding:
     return Finding(
         "data folder", f"{folder} cannot be written", "change its owner, or set SIGHTLINE_DATA_DIR to another"
     )
+
+
+def database(settings: Settings) -> Finding:
+    """The database of jobs and reports: it answers, its tables are this release's, and its clock is ours."""
+    from plugin.wiring import look_at_database
+
+    mend = "check SIGHTLINE_DATABASE_URL, and that PostgreSQL runs" if settings.database_url else "mend the data folder"
+    try:
+        seen = look_at_database(settings)
+    except SightlineError as error:
+        return Finding("database", str(error), mend)
+    if abs(seen.ahead_s) > CLOCK_S:
+        apart = f"{seen.server}, its clock is {seen.ahead_s:+.0f} s from this machine's"
+        return Finding("database", apart, "set both clocks by the same time server (NTP)")
+    if seen.tables > seen.newest:
+        later = f"{seen.server}, a later release made its tables ({seen.tables}, this one knows {seen.newest})"
+        return Finding("database", later, "install that release, or a later one")
+    made = "are" if seen.tables == seen.newest else "will be" if seen.tables == 0 else "are old and will be"
+    return Finding("database", f"{seen.server}, the tables {made} those of this release")
 
 
 def archive(settings: Settings) -> Finding:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from plugin.access.issuer import Issuer
     from plugin.access.roles import RoleMap
-    from plugin.durable import Database
+    from plugin.durable import Database, DatabaseState
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
     from plugin.fhir.subscription import Hook
@@ -501,6 +501,21 @@ def make_database(settings: Settings) -> Database:
     return _database(url or f"sqlite:///{(settings.data_dir / 'jobs.sqlite').absolute()}")
 
 
+def look_at_database(settings: Settings) -> DatabaseState:
+    """What that database is like.
+
+    Raises
+    ------
+    InputError
+        If the settings name no such database.
+    TransientError
+        If it does not answer.
+    """
+    from plugin.durable import state_of
+
+    return state_of(make_database(settings))
+
+
 @cache
 def _database(url: str) -> Database:
     """One for each address, so that all that is done there shares connections."""
@@ -655,9 +670,6 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     model = make_model(settings, tools, metrics=metrics)
     intake = make_intake(settings, edges, queue=queue, makers=model.makers)
 
-    def answering() -> None:
-        queue.backlog()
-
     return Services(
         queue=queue,
         results=edges.results,
@@ -669,7 +681,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
         checks=(
             Check("archive", partial(demand, settings, archive)),
             Check("reports", partial(demand, settings, reports)),
-            Check("queue", answering),
+            Check("database", queue.backlog),
             Check("model", model.probe),
         ),
         metrics=metrics,

@@ -5,5 +5,14 @@ from plugin.durable.database import Database
 from plugin.durable.decisions import DatabaseDecisionBook
 from plugin.durable.presence import presence_of
 from plugin.durable.queue import DurableQueue
+from plugin.durable.state import DatabaseState, state_of
 
-__all__ = ["Database", "DatabaseDecisionBook", "DatabaseReportBook", "DurableQueue", "presence_of"]
+__all__ = [
+    "Database",
+    "DatabaseDecisionBook",
+    "DatabaseReportBook",
+    "DatabaseState",
+    "DurableQueue",
+    "presence_of",
+    "state_of",
+]

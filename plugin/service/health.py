@@ -44,7 +44,7 @@ def health_router(checks: tuple[Check, ...]) -> APIRouter:
         "/ready",
         response_model=Readiness,
         responses={503: {"model": Readiness, "description": "Something it needs is not there."}},
-        summary="Archive, report store, queue and model can be used",
+        summary="Archive, report store, database and model can be used",
     )
     def ready() -> JSONResponse:
         answers = tuple(answer_of(check) for check in checks)
