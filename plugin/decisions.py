@@ -90,6 +90,11 @@ def tag_of(phrase: PhrasePart, placement: PlacementPart, last: RegionDecision | 
     return sha256_hex(json.dumps(told).encode())[:32]
 
 
+def is_marked(placement: PlacementPart, last: RegionDecision | None) -> bool:
+    """Whether a region is marked there after the decision *last*."""
+    return bool(_standing(_regions(placement), placement.state, last)[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """What a person says of a place.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plugin.decisions import Word, decision_of, is_heard, last_of, tag_of
+from plugin.decisions import Word, decision_of, is_heard, is_marked, last_of, tag_of
 from plugin.errors import InputError, MissingError
 from plugin.identity import derived_id
 from plugin.page.document import EvidenceDocument, ImagePart, ModelPart, PhrasePart, PlacementPart
@@ -26,6 +26,7 @@ class Place:
     ----------
     tag : of what a person is shown; a decision carries it.
     history : every decision, the first one first.
+    marked : whether a region is marked, the last decision taken into account.
     written : whether the evidence says already what the last decision does.
     job : that writes the last decision back; None when there is none, or it is forgotten.
     """
@@ -33,6 +34,7 @@ class Place:
     phrase: PhrasePart
     placement: PlacementPart
     tag: str
+    marked: bool
     history: tuple[RegionDecision, ...] = ()
     written: bool = True
     job: Job | None = None
@@ -151,7 +153,8 @@ class Decisions:
         last = last_of(each.decision for each in mine).get(here)
         job = self.queue.get(mine[-1].job) if mine and mine[-1].job else None
         history = tuple(each.decision for each in mine)
-        return Place(phrase, placement, tag_of(phrase, placement, last), history, _is_written(placement, last), job)
+        tag, marked = tag_of(phrase, placement, last), is_marked(placement, last)
+        return Place(phrase, placement, tag, marked, history, _is_written(placement, last), job)
 
 
 def _is_written(placement: PlacementPart, last: RegionDecision | None) -> bool:

@@ -42,6 +42,8 @@ class Links:
     images, maps : addresses of pictures and of heatmaps by SOP Instance UID; an image may have no heatmaps.
     viewer : of the study in the viewer, or "".
     files : (name, address) of what was written in standard forms.
+    decisions : where radiologists decide about regions, or "".
+    named : whether who decides has to say their name, since nobody signs in.
     audiences : (audience, address) of the same report for others, where whoever reads this may see them.
     embed : whether the page stands inside another one.
     """
@@ -52,6 +54,8 @@ class Links:
     files: tuple[tuple[str, str], ...] = ()
     audiences: tuple[tuple[Audience, str], ...] = ()
     embed: bool = False
+    decisions: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,11 @@ class Heat:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image of the switcher: *width* x *height* source pixels, upright."""
+    """One image of the switcher: *width* x *height* source pixels, upright; *turn* made it so from the stored one."""
 
     number: int
+    uid: str
+    turn: str
     label: str
     name: str
     width: int
@@ -224,8 +230,12 @@ def _picture(
         for place in phrase.placements
         if place.sop_instance_uid == image.sop_instance_uid
     )
+    turn = image.orientation
+    turns = {"transpose": turn.transpose, "rows": turn.reverse_rows, "columns": turn.reverse_columns}
     return Picture(
         number=number,
+        uid=image.sop_instance_uid,
+        turn=" ".join(name for name, done in turns.items() if done),
         label=label,
         name=f"{page['picture'].format(view=label)}, {marked}",
         width=columns,

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from model.values import State
 from nlp.phrases import Assertion
-from plugin.page.document import PhrasePart
+from plugin.page.document import PhrasePart, PlacementPart
 from plugin.page.texts import Texts
 
 # Upper bounds of probability for all but the last of the words in "likelihoods".
@@ -106,4 +106,14 @@ def _figures(phrase: PhrasePart, texts: Texts) -> tuple[tuple[str, str], ...]:
         (names["finding"], "" if name in phrase.text.lower() else name),
         (names["in_report"], texts["assertions"][phrase.assertion]),
         (names["on_image"], likelihood(max(place.probability for place in asked), texts) if asked else ""),
+        (names["decided"], "; ".join(_decided(place, texts) for place in phrase.placements if place.decision)),
     )
+
+
+def _decided(place: PlacementPart, texts: Texts) -> str:
+    said = place.decision
+    if said is None:
+        return ""
+    when = f"{said.made:%Y-%m-%d}"
+    told: str = texts["deciding"][said.ruling].format(who=said.who.name, when=when)
+    return f"{told} {said.reason}." if said.reason else told

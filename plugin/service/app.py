@@ -105,7 +105,11 @@ def create_app(
     )
     asked = submission(taking(services, priority=Priority.PERSON))
     app.include_router(studies_router(services, asked, viewer=viewer is not None))
-    app.include_router(pages_router(Pages(services.results, viewer is not None, release)))
+    app.include_router(
+        pages_router(
+            Pages(services.results, viewer=viewer is not None, decides=services.decisions is not None, rules=release)
+        )
+    )
     app.include_router(review_router(services.intake))
     _include_decisions(app, services)
     app.include_router(events_router(admit, submission(taken)))

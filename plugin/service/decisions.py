@@ -64,6 +64,7 @@ class PlaceAnswer(BaseModel):
     sop_instance_uid: str
     tag: str = Field(description="To be sent back as If-Match, in quotation marks, with a decision about it.")
     decision: DecisionPart | None = Field(description="The last one; null when there is none, or it was taken back.")
+    marked: bool = Field(description="Whether a region is marked, the last decision taken into account.")
     history: list[DecisionPart]
     written: bool = Field(description="Whether the evidence says already what the last decision does.")
     job: JobPart | None
@@ -165,6 +166,7 @@ def answer_of(place: Place) -> PlaceAnswer:
         sop_instance_uid=place.placement.sop_instance_uid,
         tag=place.tag,
         decision=decision_part(last) if last is not None and stands else None,
+        marked=place.marked,
         history=[decision_part(each) for each in place.history],
         written=place.written,
         job=None

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from plugin.access.caller import Role
+from plugin.access.caller import Proof, Role
 from plugin.access.visit import Visit
 from plugin.page.document import EvidenceDocument, read_evidence
 from plugin.page.linking import STYLE, asset, modules
@@ -48,11 +48,13 @@ class Pages:
     Parameters
     ----------
     viewer : whether there is a viewer to link to.
+    decides : whether radiologists can decide about regions.
     rules : when patients see a report.
     """
 
     results: Results
     viewer: bool = False
+    decides: bool = False
     rules: Rules = IMMEDIATELY
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -114,6 +116,8 @@ class Shown:
             self.around(request, images=_below("radiologist/images", document)),
             maps={uid: href for (uid, href), found in zip(maps.items(), drawn, strict=True) if found is not None},
             viewer="../../viewer" if self.pages.viewer else "",
+            decisions="decisions" if self.pages.decides and self.for_work else "",
+            named=self.visit.caller.proof is Proof.DEMO,
             files=tuple((name, f"radiologist/files/{name}") for name in _FILES if read(study, name, report_id)),
         )
 

@@ -28,7 +28,7 @@ const draw = (svg) => {
 };
 
 /* A point of the screen in pixels of the picture. */
-const pointAt = (svg, clientX, clientY) => new DOMPoint(clientX, clientY).matrixTransform(svg.getScreenCTM().inverse());
+export const pointAt = (svg, clientX, clientY) => new DOMPoint(clientX, clientY).matrixTransform(svg.getScreenCTM().inverse());
 
 const zoom = (svg, factor, at) => {
   const view = views.get(svg);

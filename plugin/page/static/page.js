@@ -4,6 +4,7 @@ import { anchorOf, pick, pictures } from "./marks.js";
 import { showPicture } from "./light.js";
 import { focusOn, go, hover, keep, letGo, step, toggle } from "./choice.js";
 import { isFilled, refreshCompass, unfill } from "./film.js";
+import "./decide.js";
 import "./questions.js";
 
 document.addEventListener("pointerover", (event) => {
