@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     smart_iss: str = Field(default="", description="Further addresses of the FHIR server, by which portals launch us.")
     smart_scope: str = Field(default=SMART_SCOPE, description="Scopes to ask for in a launch, besides launch itself.")
     frame_ancestors: str = Field(default="", description="Portals that may show our pages in a frame, with commas.")
+    trusted_proxies: str = Field(default="", description="Addresses or networks of proxies that tell who asks.")
+    requests_per_minute: float = Field(default=1200, gt=0, description="Of one client; half as many may come together.")
+    requests_at_once: int = Field(default=32, ge=1, description="Requests of one client that are worked on together.")
     service_tokens: SecretStr | None = Field(default=None, description="Programs that may come in: name, role, hash.")
     viewer_dir: Path | None = Field(default=None, description="OHIF's built files; unset: no viewer is served.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for an answer of another server.")
@@ -233,7 +236,7 @@ class Settings(BaseSettings):
     @field_validator("frame_ancestors", "smart_iss", "login_origins")
     @classmethod
     def _addresses(cls, addresses: str) -> str:
-        for each in filter(None, map(str.strip, addresses.split(","))):
+        for each in listed(addresses):
             found = origin_of(each)
             if found is None or "*" in each or (found.scheme != "https" and not is_loopback(found.host)):
                 raise ValueError("must be https addresses, with commas between")
@@ -248,12 +251,12 @@ class Settings(BaseSettings):
             raise ValueError("must be an https address")
         return issuer
 
-    @field_validator("mllp_senders")
+    @field_validator("mllp_senders", "trusted_proxies")
     @classmethod
-    def _networks(cls, senders: str) -> str:
-        for sender in filter(None, map(str.strip, senders.split(","))):
-            ipaddress.ip_network(sender, strict=False)
-        return senders
+    def _networks(cls, named: str) -> str:
+        for each in listed(named):
+            ipaddress.ip_network(each, strict=False)
+        return named
 
     @field_validator("hl7_charset")
     @classmethod
@@ -386,6 +389,11 @@ class Settings(BaseSettings):
         """These settings with the model that *other* names, and what runs it."""
         names = ("model_dir", "model_sha256", "engine", "operating_point", "threads")
         return self.model_copy(update={name: getattr(other, name) for name in names})
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a list with commas between."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def is_loopback(host: str) -> bool:

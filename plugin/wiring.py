@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from plugin.attempt import GroundingWork
 from plugin.batching import Batching, SharedModel
@@ -42,12 +43,13 @@ from plugin.renewal import Fitted, ModelInForce
 from plugin.results import ResultFolder
 from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
+from plugin.service.guard import Shield, behind_tls
 from plugin.service.metrics import Metrics
 from plugin.service.parts import Check, Services
 from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
-from plugin.settings import Settings, archive_endpoint, fhir_endpoint, load_settings
+from plugin.settings import Settings, archive_endpoint, fhir_endpoint, listed, load_settings
 from plugin.taking import Decisions
 from plugin.tracing import traced
 from plugin.values import StudyRef
@@ -189,6 +191,7 @@ def make_access(settings: Settings) -> Access:
         If nobody would have to log in, though others reach the service, or a secret could be guessed.
     """
     from plugin.access.identification import Known
+    from plugin.access.limits import Limits
     from plugin.access.secrets import known_programs
     from plugin.service.login import way_in
 
@@ -211,7 +214,14 @@ def make_access(settings: Settings) -> Access:
         Known(programs, make_roles(settings), issuer, (audience,), sessions),
         cookie=doors.cookies.session if doors else "",
         way_in=way_in if doors else None,
+        limits=Limits(settings.requests_per_minute, settings.requests_at_once),
     )
+
+
+def make_shield(settings: Settings) -> Shield:
+    """What answers tell browsers to hold to."""
+    portals = (urlsplit(each) for each in listed(settings.frame_ancestors))
+    return Shield(tuple(f"{each.scheme}://{each.netloc}" for each in portals), behind_tls(settings.public_url))
 
 
 def make_roles(settings: Settings) -> RoleMap:
@@ -231,7 +241,7 @@ def make_doors(settings: Settings) -> Doors | None:
     from plugin.access.login import OPENID_SCOPE, Login, Provider
     from plugin.access.sessions import Sessions
     from plugin.fhir.sending import Sender
-    from plugin.service.login import Cookies, Doors, behind_tls
+    from plugin.service.login import Cookies, Doors
 
     if settings.login_client_id is None or settings.public_url is None:
         return None
@@ -280,9 +290,8 @@ def login_pool(settings: Settings, url: str) -> httpx.Client:
     """Connections to the issuer at *url*, and to the further origins of its endpoints that the settings name."""
     from plugin.fhir.signing_in import pool_of
 
-    further = tuple(each.strip() for each in settings.login_origins.split(",") if each.strip())
     endpoint = Endpoint(url, ca_file=settings.login_ca_file, timeout_s=settings.timeout_s, named="login")
-    return pool_of(endpoint, further=further)
+    return pool_of(endpoint, further=listed(settings.login_origins))
 
 
 def make_publication(settings: Settings) -> Publication | None:

@@ -12,7 +12,7 @@ from plugin.service.app import serve as listen
 from plugin.service.entrance import anybody
 from plugin.service.events import Admission, SignedEvents, any_event, no_event
 from plugin.service.logs import show_jobs
-from plugin.settings import Settings, load_settings
+from plugin.settings import Settings, listed, load_settings
 from plugin.wiring import (
     make_access,
     make_doors,
@@ -23,6 +23,7 @@ from plugin.wiring import (
     make_release,
     make_report_watcher,
     make_services,
+    make_shield,
     make_subscriber,
     make_tools,
     make_viewer,
@@ -50,6 +51,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         services,
         allowed_hosts=(*LOOPBACK, *settings.host_names),
         access=access,
+        shield=make_shield(settings),
         admit=admission(settings),
         work=work,
         viewer=make_viewer(settings),
@@ -70,6 +72,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         app,
         host=settings.host,
         port=settings.port,
+        proxies=listed(settings.trusted_proxies),
         tell=lambda address: console.print(
             f"Serving {address.rstrip('/')}{at or '/'} (Ctrl-C ends it)", soft_wrap=True
         ),

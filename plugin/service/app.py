@@ -20,7 +20,7 @@ from plugin.service.decisions import LeftDecisions, decisions_router
 from plugin.service.entrance import Access, Entrance, check_rules
 from plugin.service.events import Admission, any_event, events_router
 from plugin.service.fhir import FhirService, fhir_router
-from plugin.service.guard import Guard
+from plugin.service.guard import Guard, Shield
 from plugin.service.health import health_router
 from plugin.service.keys import keys_router
 from plugin.service.login import Doors, login_router
@@ -46,6 +46,7 @@ def create_app(
     allowed_hosts: tuple[str, ...] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
     access: Access | None = None,
+    shield: Shield | None = None,
     admit: Admission = any_event,
     work: bool = True,
     viewer: Viewer | None = None,
@@ -66,6 +67,7 @@ def create_app(
     max_body_bytes : larger requests are refused.
     access : who is let in; None: demo mode, where everybody is. Whoever starts the service sees to it that then only
         this machine reaches it.
+    shield : what answers tell browsers to hold to; None: that nobody frames them.
     admit : whose events are taken.
     work : whether jobs are worked on here.
     viewer : when given, OHIF is served, too, and reads the archive through this service.
@@ -132,7 +134,7 @@ def create_app(
     check_rules(app)
     app.add_middleware(Entrance, access=access or Access(), release=release)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
-    app.add_middleware(Guard, max_body_bytes=max_body_bytes)
+    app.add_middleware(Guard, max_body_bytes=max_body_bytes, shield=shield or Shield())
     return app
 
 
@@ -145,8 +147,13 @@ def _left(services: Services) -> tuple[Part, ...]:
     return (LeftDecisions(services.decisions, services.results),) if services.decisions else ()
 
 
-def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object]) -> None:
+def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object], proxies: tuple[str, ...] = ()) -> None:
     """Serve *app* until it is interrupted; *tell* is called with its address once the port is taken.
+
+    Parameters
+    ----------
+    proxies : addresses and networks of proxies, whose word on who asks and whether by TLS is taken (X-Forwarded-For,
+        X-Forwarded-Proto); nobody else's is.
 
     Raises
     ------
@@ -168,5 +175,12 @@ def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object]) 
         shown = f"[{host}]" if ":" in host else host
         tell(f"http://{shown}:{listening.getsockname()[1]}/")
         # No access log: addresses of requests hold identifiers of studies.
-        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
+        )
         uvicorn.Server(config).run(sockets=[listening])

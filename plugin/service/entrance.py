@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from plugin.access.caller import DEMO, Caller
 from plugin.access.deciding import Refused, decide
 from plugin.access.events import AccessEvent, Decision, Observe, nobody_listens
+from plugin.access.limits import Limits, client_at
 from plugin.access.ports import Credentials, Identification, UnknownError
 from plugin.access.rules import RULES, Entry, Rule, methods_at, rule_for
 from plugin.access.visit import Visit
@@ -30,7 +31,7 @@ from plugin.service.foreign import foreign
 from plugin.service.problems import log_defect, problem, problem_of
 
 _VISIT, _ENTERED = "visit", "entered"
-_CODES = {401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported", 503: "transient"}
+_CODES = {401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported", 429: "throttled"}
 
 
 def anybody(credentials: Credentials) -> Caller:  # noqa: ARG001
@@ -47,6 +48,7 @@ class Access:
     identify : who asks.
     observe : is told of every decision.
     cookie : name of the session's; "": there are no sessions.
+    limits : on what one client asks, by caller, or by address while nobody is known; None: none.
     way_in : where a browser is sent that has to log in first, by path and query; None: it is refused like a program.
     """
 
@@ -54,6 +56,7 @@ class Access:
     observe: Observe = nobody_listens
     cookie: str = ""
     way_in: Callable[[str, str], Response] | None = None
+    limits: Limits | None = None
 
 
 def visit_of(connection: HTTPConnection) -> Visit:
@@ -96,6 +99,10 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         decided = await self._decided(scope)
+        limits, client = self._access.limits, _client(scope, decided)
+        wait_s = limits.enter(client) if limits and _is_counted(decided.rule) else 0
+        if wait_s:
+            decided = replace(decided, why="too many requests", refusal=_too_many(scope, wait_s))
         status = 0
 
         async def noted(message: Message) -> None:
@@ -114,6 +121,8 @@ class Entrance:
             else:
                 await noted({"type": "websocket.close", "code": 1008, "reason": ""})
         finally:
+            if limits and not wait_s and _is_counted(decided.rule):
+                limits.leave(client)
             self._tell(scope, decided, status or 500)
 
     async def _decided(self, scope: Scope) -> _Decided:
@@ -184,6 +193,24 @@ class _Decided:
     visit: Visit | None = None
     why: str = ""
     refusal: Response | None = None
+
+
+def _is_counted(rule: Rule | None) -> bool:
+    """Health is always answered, and costs nothing."""
+    return rule is None or not rule.path.startswith("/health/")
+
+
+def _client(scope: Scope, decided: _Decided) -> str:
+    """Who is counted: the caller, or the address while nobody is known."""
+    if decided.caller is not None:
+        return decided.caller.id
+    return f"address|{client_at((scope.get('client') or ('',))[0])}"
+
+
+def _too_many(scope: Scope, wait_s: int) -> Response:
+    answer = _refusal(scope, HTTPStatus.TOO_MANY_REQUESTS, f"Too many requests; try again in {wait_s} s.")
+    answer.headers["Retry-After"] = str(wait_s)
+    return answer
 
 
 def _method(scope: Scope) -> str:

@@ -151,7 +151,7 @@ def _add_reports(router: APIRouter, service: FhirService) -> None:
         kind = _binary_asked(request)
         content = service.seen(request).page(resource_id, base=service.base(request))
         if kind == HTML:
-            headers = {"Content-Security-Policy": f"{page_policy()}; frame-ancestors 'none'"}
+            headers = {"Content-Security-Policy": page_policy()}
             return Response(content, media_type=f"{HTML}; charset=utf-8", headers=headers)
         data = base64.b64encode(content).decode()
         return _json({"resourceType": "Binary", "id": resource_id, "contentType": HTML, "data": data}, "4.0")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -10,19 +13,63 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugin.service.problems import log_defect, problem, problem_of
 
-# Answers hold patient data: not kept in caches, not framed, not sniffed, not told to other sites.
+# Answers hold patient data: not kept in caches, not sniffed, not told to other sites; and no page needs the device.
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+HSTS = "max-age=31536000"
+# What is data runs nothing, should it be opened as a page. Scripts are not among it: workers take their policy over.
+_DATA = (
+    "application/json",
+    "application/fhir+json",
+    "application/problem+json",
+    "application/dicom",
+    "image/",
+    "text/plain",
+)
+_FRAMES = re.compile(r"(?:^|;)\s*frame-ancestors[^;]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Shield:
+    """What answers tell browsers to hold to.
+
+    Parameters
+    ----------
+    frame_ancestors : origins of portals that may show our pages in a frame.
+    tls : whether browsers come through TLS, and shall come so for ever.
+    """
+
+    frame_ancestors: tuple[str, ...] = ()
+    tls: bool = False
+
+    def complete(self, headers: MutableHeaders) -> None:
+        """Add to *headers* what they lack; who may frame us is told here alone."""
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
+        if self.tls:
+            headers["Strict-Transport-Security"] = HSTS
+        data = headers.get("content-type", "").startswith(_DATA)
+        policy = headers.get("content-security-policy", "default-src 'none'" if data else "")
+        framed = " ".join(("'self'", *self.frame_ancestors)) if self.frame_ancestors else "'none'"
+        parts = (_FRAMES.sub("", policy).strip(" ;"), f"frame-ancestors {framed}")
+        headers["Content-Security-Policy"] = "; ".join(filter(None, parts))
 
 
 # Bodies of the greatest size that are held at the same time.
 _AT_ONCE = 4
 # Of a stated length; Python refuses to read numbers of thousands of digits.
 _MOST_DIGITS = 18
+
+
+def behind_tls(public_url: str | None) -> bool:
+    """Whether browsers come through TLS."""
+    return urlsplit(public_url or "").scheme == "https"
 
 
 class Guard:
@@ -34,8 +81,9 @@ class Guard:
         The bodies of all requests at work together may have four times as much; who comes too much is asked to wait.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, shield: Shield = Shield()) -> None:
         self._app = app
+        self._shield = shield
         self._max_body_bytes = max_body_bytes
         self._held_bytes = 0
 
@@ -59,9 +107,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                self._shield.complete(MutableHeaders(scope=message))
             await send(message)
 
         try:

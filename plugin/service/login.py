@@ -13,7 +13,7 @@ from html import escape
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -199,8 +199,3 @@ def _page(title: str, body: str, *, status: int = 200, form: bool = False) -> HT
 @cache
 def _style() -> str:
     return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
-
-
-def behind_tls(public_url: str | None) -> bool:
-    """Whether browsers come through TLS."""
-    return urlsplit(public_url or "").scheme == "https"

@@ -26,7 +26,7 @@ from plugin.values import StudyRef
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+    "object-src 'none'; base-uri 'self'; form-action 'none'"
 )
 _OWN = {"app-config.js": "text/javascript", "sightline.js": "text/javascript"}
 _REPORT = ("sr.dcm",)
