@@ -70,8 +70,12 @@ def table_of(jobs: tuple[Job, ...]) -> Table:
 
 def told(job: Job) -> dict[str, object]:
     """For programs: JSON values alone."""
-    parts = asdict(job) | {"study": job.study.study_instance_uid, "updated": _moment(job.updated)}
-    return parts | {"report": f"{job.report.report_id} {job.report.version}" if job.report else None}
+    return asdict(job) | {
+        "study": job.study.study_instance_uid,
+        "report": f"{job.report.report_id} {job.report.version}" if job.report else None,
+        "updated": _moment(job.updated),
+        "priority": job.priority.name.lower(),
+    }
 
 
 def _moment(moment: datetime) -> str:

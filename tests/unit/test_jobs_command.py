@@ -62,6 +62,7 @@ def test_one_job_is_shown_for_programs(capsys: pytest.CaptureFixture[str]) -> No
         "attempts": 0,
         "updated": "2026-03-01T00:00:00+00:00",
         "error": "The study has no report.",
+        "priority": "new",
     }
 
 
