@@ -154,6 +154,8 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     erase.add_argument("--archive", action="store_true", help="take our results back in archive and FHIR server, too")
     erase.add_argument("--dry-run", action="store_true", help="say what there is, and do nothing")
     erase.add_argument("--yes", action="store_true", help="do not ask")
+    decided = commands.add_parser("export-decisions", help="radiologists' decisions as training data")
+    decided.add_argument("out", type=Path, metavar="OUT.jsonl", help="file to write; the images go beside it")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
 
 
@@ -267,6 +269,12 @@ def _erase(parsed: argparse.Namespace) -> int:
     return run(target, archive=parsed.archive, dry_run=parsed.dry_run, yes=parsed.yes)
 
 
+def _export_decisions(parsed: argparse.Namespace) -> int:
+    from plugin.commands.export_decisions import run
+
+    return run(parsed.out)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -288,6 +296,7 @@ _COMMANDS = {
     "keys": _keys,
     "backfill": _backfill,
     "jobs": _jobs,
+    "export-decisions": _export_decisions,
     "doctor": _doctor,
     "erase": _erase,
 }

@@ -187,6 +187,15 @@ class ResultFolder:
         except FileNotFoundError:
             return None
 
+    def versions(self, study: StudyRef, report: str, name: str) -> Iterator[bytes]:
+        """The contents of file *name* of every version that is kept of a report, the newest results first."""
+        folder = self._folder(study, report)
+        newest = _newest(folder)
+        others = sorted(each.name for each in _folders(folder))
+        for version in sorted(others, key=lambda each: newest is None or each != newest.version):
+            with contextlib.suppress(FileNotFoundError):
+                yield (folder / version / ResultFile(name, b"").name).read_bytes()
+
     def reports(self, study: StudyRef) -> tuple[KeptReport, ...]:
         """Every report of *study* with results: first the one that governs, the withdrawn ones last."""
         folders = sorted((self.path / study.study_instance_uid).glob("*/newest"))

@@ -13,20 +13,32 @@ import matrix
 import numpy as np
 import pytest
 from books import decisions_at
-from evidence import CARD, CREATED, REPORT_TEXT, STUDY, phrases_of_every_fate
+from evidence import (
+    CARD,
+    CREATED,
+    REPORT_TEXT,
+    STUDY,
+    decision,
+    make_evidence,
+    make_header,
+    make_radiograph,
+    phrases_of_every_fate,
+)
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage
 from queues import MemoryQueue
 
+from model.data.opening import open_dataset
 from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Region, State, Suitability, View
 from nlp.phrases import Reading
 from plugin.archive import folder_archive
 from plugin.decisions import Outline, Word
 from plugin.dicom.result import read_segmentation
+from plugin.exporting import export, line_of
 from plugin.fhir.capability import Release
 from plugin.flow import Edges, Tools, process
-from plugin.page.document import EvidenceDocument, PhrasePart, read_evidence
+from plugin.page.document import EvidenceDocument, PhrasePart, evidence_document, read_evidence
 from plugin.ports import StudyIdentity
 from plugin.results import ResultFolder
 from plugin.taking import Decisions, Place
@@ -275,3 +287,59 @@ def test_the_first_report_of_a_study_stays_the_one_that_governs(site: Site) -> N
 
     assert site.edges.results.reports(STUDY) == (kept,)
     assert dcmread(BytesIO(site.edges.results.read(STUDY, "sr.dcm") or b"")).ContentDate != "20260301"
+
+
+def test_decisions_become_training_data_that_the_reader_takes(site: Site, tmp_path: Path) -> None:
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.decide(OPACITY.text, Ruling.REJECTED)
+    site.decide(NODULES.text, Ruling.REDRAWN, TRIANGLE)
+    site.decide(NODULES.text, Ruling.TAKEN_BACK)
+    site.decide(NODULES.text, Ruling.REDRAWN, TRIANGLE)
+    site.run()
+    masks = site.masks()
+    site.reports.version, site.reports.text = 2, REPORT_TEXT.replace(NODULES.text, "Nothing else")
+    site.run()
+    assert site.edges.decisions is not None
+    out = tmp_path / "exported" / "decisions.jsonl"
+
+    told = [export(site.edges.decisions, site.edges.results, site.archive, out) for _ in range(2)]
+
+    assert [each.written for each in told] == [3, 3]
+    data = open_dataset(str(out))
+    samples = {sample.phrase: sample for sample in data.samples()}
+    assert {phrase: sample.present for phrase, sample in samples.items()} == {
+        EFFUSION.text: True,
+        OPACITY.text: False,
+        NODULES.text: True,
+    }
+    for phrase in (EFFUSION, NODULES):
+        np.testing.assert_array_equal(data.mask(samples[phrase.text]), masks[phrase.text])
+    assert data.pixels(samples[EFFUSION.text].image).shape == masks[EFFUSION.text].shape
+    content = out.read_text(encoding="utf-8")
+    assert "sightline-test 10.0" in content
+    assert "TEST-1" not in content
+    assert ADA.name not in content
+
+
+def test_what_is_exported_of_a_turned_image_lies_on_it_upright() -> None:
+    image = make_radiograph(make_header(rows=96, columns=80), orientation=Orientation(transpose=True))
+    evidence = make_evidence(image)
+    document = evidence_document(evidence)
+    word = decision(evidence.phrases[1], Ruling.ACCEPTED)
+
+    line = line_of(word, document.phrases[1], document.images[0], image)
+
+    np.testing.assert_allclose(line["polygons"][0], [[y, x] for x, y in word.regions[0].outline], atol=0.01)
+    assert (line["decision"], line["view"]) == ("accepted", "PA")
+
+
+def test_decisions_of_which_nothing_is_kept_are_counted(site: Site, tmp_path: Path) -> None:
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.decide(OPACITY.text, Ruling.ACCEPTED)
+    site.run()
+    assert site.edges.decisions is not None
+    nothing = ResultFolder(tmp_path / "nothing")
+
+    told = export(site.edges.decisions, nothing, site.archive, tmp_path / "decisions.jsonl")
+
+    assert (told.written, told.left_out) == (0, {"no results are kept that hold the phrase": 2})
