@@ -147,6 +147,9 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     jobs.add_argument("job", nargs="*", metavar="JOB", help="ids of jobs, for show, replay and cancel")
     jobs.add_argument("--state", choices=("queued", "running", "done", "failed", "cancelled"), help="only these jobs")
     jobs.add_argument("--limit", type=int, default=50, help="how many are listed")
+    trail = commands.add_parser("verify-audit", help="whether the audit trail is whole; docs/privacy.md")
+    trail.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="default: audit in the data folder")
+    trail.add_argument("--head", default="", metavar="HASH", help="of a record that is known to have been there")
     erase = commands.add_parser("erase", help="remove every trace of ours of a patient or a study; docs/privacy.md")
     whose = erase.add_mutually_exclusive_group(required=True)
     whose.add_argument("--patient", metavar="ID", help="the patient's identifier")
@@ -275,6 +278,14 @@ def _export_decisions(parsed: argparse.Namespace) -> int:
     return run(parsed.out)
 
 
+def _verify_audit(parsed: argparse.Namespace) -> int:
+    from plugin.commands.verify_audit import run
+    from plugin.settings import load_settings
+    from plugin.wiring import audit_folder
+
+    return run(parsed.folder or audit_folder(load_settings()), head=parsed.head)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -299,6 +310,7 @@ _COMMANDS = {
     "export-decisions": _export_decisions,
     "doctor": _doctor,
     "erase": _erase,
+    "verify-audit": _verify_audit,
 }
 
 

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from plugin.access.roles import DEFAULT_ROLES, role_map
 from plugin.access.secrets import known_programs
+from plugin.audit.address import syslog_address
 from plugin.endpoint import Endpoint, OAuthClient
 from plugin.errors import InputError
 from plugin.identity import sha256_hex
@@ -195,6 +196,11 @@ class Settings(BaseSettings):
         default=None, description="PostgreSQL database of jobs and reports; unset: a file in data_dir."
     )
     jobs_at_once: int = Field(default=1, ge=1, le=64, description="Jobs that one process works on at the same time.")
+    audit_fhir: bool = Field(default=True, description="Copy the audit trail to the FHIR server, if there is one.")
+    audit_syslog: str | None = Field(default=None, description="Syslog server for it, over TLS, host:port.")
+    audit_syslog_ca_file: Path | None = Field(default=None, description="Authorities its certificate is of.")
+    audit_syslog_certificate_file: Path | None = Field(default=None, description="Our certificate for it.")
+    audit_syslog_certificate_key_file: Path | None = Field(default=None, description="Its key, when not in that file.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Port of `sightline work` for /metrics.")
     otlp_url: str | None = Field(default=None, description="Collector of traces, OTLP over HTTP; unset: none.")
     keep_jobs_days: float = Field(default=30.0, gt=0, description="Days for which jobs that are done are remembered.")
@@ -257,6 +263,13 @@ class Settings(BaseSettings):
         for each in listed(named):
             ipaddress.ip_network(each, strict=False)
         return named
+
+    @field_validator("audit_syslog")
+    @classmethod
+    def _a_syslog_server(cls, address: str | None) -> str | None:
+        if address is not None:
+            syslog_address(address)
+        return address
 
     @field_validator("hl7_charset")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from plugin.attempt import GroundingWork
+from plugin.audit.access import record_of
+from plugin.audit.address import syslog_address
 from plugin.batching import Batching, SharedModel
 from plugin.breaker import Breaker, guarded
 from plugin.doctor import Finding, archive, reports
@@ -45,7 +47,7 @@ from plugin.service.entrance import Access
 from plugin.service.fhir import FhirService
 from plugin.service.guard import Shield, behind_tls
 from plugin.service.metrics import Metrics
-from plugin.service.parts import Check, Services
+from plugin.service.parts import Check, Part, Services
 from plugin.service.problems import log_defect
 from plugin.service.viewer import Viewer
 from plugin.service.watcher import ReportWatcher
@@ -59,8 +61,10 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import APIRouter
 
+    from plugin.access.events import AccessEvent
     from plugin.access.issuer import Issuer
     from plugin.access.roles import RoleMap
+    from plugin.audit.writing import AuditWriter
     from plugin.durable import Database, DatabaseState
     from plugin.fhir.client import FhirClient
     from plugin.fhir.keys import KeyFiles
@@ -180,6 +184,60 @@ def make_decision_book(settings: Settings) -> DecisionBook:
     from plugin.durable import DatabaseDecisionBook
 
     return DatabaseDecisionBook(make_database(settings))
+
+
+def audit_folder(settings: Settings) -> Path:
+    """Where the audit trail is."""
+    return settings.data_dir / "audit"
+
+
+def make_audit(settings: Settings) -> Audit:
+    """The audit trail, and what copies it elsewhere.
+
+    Raises
+    ------
+    InputError
+        If a file that the settings name cannot be used.
+    """
+    from plugin.audit.fhir import FhirSink
+    from plugin.audit.forwarding import Forwarder, Sink
+    from plugin.audit.syslog import SyslogSink
+    from plugin.audit.trail import Trail
+    from plugin.audit.writing import AuditWriter
+
+    trail = Trail(audit_folder(settings))
+    sinks: list[Sink] = []
+    if settings.audit_fhir and settings.fhir_url is not None:
+        sinks.append(FhirSink(make_reports(settings)))
+    if settings.audit_syslog is not None:
+        host, port = syslog_address(settings.audit_syslog)
+        files = (settings.audit_syslog_ca_file, settings.audit_syslog_certificate_file)
+        key = settings.audit_syslog_certificate_key_file
+        sinks.append(SyslogSink(host, port, *files, key, timeout_s=settings.timeout_s))
+    return Audit(AuditWriter(trail), tuple(Forwarder(trail, sink) for sink in sinks))
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What listens at the entrance, and runs beside the routes."""
+
+    writer: AuditWriter
+    forwarders: tuple[Part, ...]
+
+    def observe(self, event: AccessEvent) -> None:
+        """Keep a decision of the entrance; returns at once."""
+        if (record := record_of(event)) is not None:
+            self.writer.note(record)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """To be started in this order, and ended in the other."""
+        return (*self.forwarders, self.writer)
+
+    @property
+    def check(self) -> Check:
+        """For readiness."""
+        return Check("audit", self.writer.check)
 
 
 def make_access(settings: Settings) -> Access:

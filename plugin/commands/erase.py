@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
+from plugin.audit.record import AuditRecord, Kind
+from plugin.audit.trail import Trail
 from plugin.durable.erasing import erase_rows, rows_of, scrub
 from plugin.erasing import NOTES, Notebook, Plan, Target, files_of, remove, reports_kept_of, studies_kept_of, words_of
 from plugin.errors import SightlineError
@@ -16,7 +20,7 @@ from plugin.flow import Edges, withdraw
 from plugin.intake import accession_key, patient_key
 from plugin.settings import Settings, load_settings
 from plugin.values import PatientRef, StudyRef
-from plugin.wiring import make_book, make_edges, make_tools, open_databases
+from plugin.wiring import audit_folder, make_book, make_edges, make_tools, open_databases
 
 STAYS = """Sightline does not remove: the images and reports themselves, which belong to archive and FHIR server; the
 audit trail, which the law wants kept and which names studies and people by identifiers alone; backups of this
@@ -64,9 +68,16 @@ def run(target: Target, *, archive: bool, dry_run: bool, yes: bool) -> int:
     if archive:
         take_back(plan, places)
     erase(plan, places)
+    Trail(audit_folder(settings)).append([_record(plan)])
     notes.end(plan)
     console.print("Erased here.", *stays(plan, places, taken_back=archive), STAYS, sep="\n")
     return 0
+
+
+def _record(plan: Plan) -> AuditRecord:
+    """That it was done: by whom and of which studies; the patient is not named."""
+    who = f"{getpass.getuser()} on this machine"
+    return AuditRecord(datetime.now(UTC), Kind.ERASE, "sightline erase", who=who, studies=plan.studies)
 
 
 def places_of(settings: Settings) -> Places:

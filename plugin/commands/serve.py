@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from plugin.service.logs import show_jobs
 from plugin.settings import Settings, listed, load_settings
 from plugin.wiring import (
     make_access,
+    make_audit,
     make_doors,
     make_fhir,
     make_fhir_keys,
@@ -41,8 +43,10 @@ def run(*, work: bool = True) -> int:
 
 def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) -> int:
     """Serve until interrupted; says the address, with the path *at* to begin with."""
-    access = make_access(settings)
+    audit = make_audit(settings)
+    access = replace(make_access(settings), observe=audit.observe)
     services = make_services(settings, tools)
+    services = replace(services, checks=(*services.checks, audit.check))
     reports = make_report_watcher(settings, services.intake)
     mllp = make_mllp(settings, wake=reports.wake) if reports else make_mllp(settings)
     if mllp is not None:
@@ -58,7 +62,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         watch=make_watch(settings),
         public_keys=keys.public if (keys := make_fhir_keys(settings)) else None,
         fhir=make_fhir(settings),
-        beside=tuple(part for part in (mllp, reports, make_subscriber(settings)) if part is not None),
+        beside=tuple(part for part in (*audit.parts, mllp, reports, make_subscriber(settings)) if part is not None),
         hook=make_hook(settings, reports),
         release=make_release(settings),
         login=make_doors(settings),

@@ -10,7 +10,11 @@ from collections.abc import Callable
 from plugin.fhir.codes import IMAGE_REGION, coding
 from plugin.fhir.parts import Fhir
 
-SUCCESS = coding("AUDIT_OUTCOME", "0", "Success")
+OUTCOMES = {
+    "0": coding("AUDIT_OUTCOME", "0", "Success"),
+    "4": coding("AUDIT_OUTCOME", "4", "Minor failure"),
+    "8": coding("AUDIT_OUTCOME", "8", "Serious failure"),
+}
 
 
 def as_r5(resource: Fhir) -> Fhir:
@@ -58,15 +62,22 @@ def _audit_event(event: Fhir) -> Fhir:
     """Codes became concepts, and the patient of an event has an element."""
     patients = [each["what"] for each in event["entity"] if each["type"]["code"] == "1"]
     others = [each for each in event["entity"] if each["type"]["code"] != "1"]
-    (what,) = event["subtype"]
-    return _without(event, "type", "subtype") | {
+    (what,) = event.get("subtype") or (event["type"],)
+    detail = [{"text": event["outcomeDesc"]}] if event.get("outcomeDesc") else None
+    return _without(event, "type", "subtype", "outcomeDesc") | {
         "category": [{"coding": [event["type"]]}],
         "code": {"coding": [what]},
-        "outcome": {"code": SUCCESS},
+        "outcome": {"code": OUTCOMES[event["outcome"]], "detail": detail},
+        "agent": [_agent(each) for each in event["agent"]],
         "source": event["source"] | {"type": [{"coding": [each]} for each in event["source"]["type"]]},
         "patient": patients[0] if patients else None,
         "entity": [{"what": each["what"], "role": {"coding": [each["role"]]}} for each in others] or None,
     }
+
+
+def _agent(agent: Fhir) -> Fhir:
+    network = agent.get("network")
+    return _without(agent, "network") | ({"networkString": network["address"]} if network else {})
 
 
 def _diagnostic_report(report: Fhir) -> Fhir:

@@ -16,6 +16,7 @@ from dbos._schemas.system_database import SystemSchema
 from evidence import CARD, decision, kept_of, make_evidence, make_header, make_radiograph, part10
 
 import plugin.commands.erase as command
+from plugin.audit.trail import Trail
 from plugin.cli import main
 from plugin.durable.erasing import NAMING
 from plugin.errors import TransientError
@@ -122,6 +123,7 @@ def _found(settings: Settings, patient: str) -> set[str]:
         str(path.relative_to(settings.data_dir.parent))
         for root in (settings.data_dir, settings.reports_dir)
         for path in root.rglob("*")
+        if "audit" not in path.parts  # it stays, and says that it does
         if any(word in str(path) or (path.is_file() and word.encode() in path.read_bytes()) for word in words)
     }
 
@@ -141,6 +143,9 @@ def test_nothing_of_a_patient_is_left_in_any_byte_of_the_data_folder(
     assert {name for name in others if name not in _found(settings, STAYS)} == set()
     assert make_queue(settings).get(f"job-of-{STAYS}") is not None
     assert all(path.read_bytes() == content for path, content in kept.items() if path.exists())
+    (line,) = (line for _, line in Trail(settings.data_dir / "audit").lines())
+    assert _uid(GONE, "study") in line
+    assert GONE not in line
     said = capsys.readouterr().out
     assert "audit trail" in said
     assert "belong to archive and FHIR server" in said

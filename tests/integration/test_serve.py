@@ -14,6 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from plugin.audit.record import Kind, problems
+from plugin.audit.trail import Trail
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
@@ -25,7 +28,10 @@ from plugin.durable import Database, DurableQueue
 from plugin.ports import Step, independent
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app, serve
+from plugin.service.entrance import Access
+from plugin.settings import Settings
 from plugin.values import StudyRef
+from plugin.wiring import make_audit
 
 folder = Path(sys.argv[1])
 queue = DurableQueue(Database(f"sqlite:///{folder}/jobs.sqlite"))
@@ -43,7 +49,9 @@ services = Services(
     read_report=None,
     read_dicom=None,
 )
-serve(create_app(services), host="127.0.0.1", port=0, tell=lambda address: print(address, flush=True))
+audit = make_audit(Settings(data_dir=folder))
+app = create_app(services, access=Access(observe=audit.observe), beside=audit.parts)
+serve(app, host="127.0.0.1", port=0, tell=lambda address: print(address, flush=True))
 """
 
 
@@ -64,6 +72,13 @@ def test_a_study_posted_is_worked_on_and_its_page_answered(tmp_path: Path) -> No
         process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
+    trail = Trail(tmp_path / "audit")
+    assert not list(problems(trail.lines()))
+    records = [link.record for link in trail.after(0)]
+    assert [record.kind for record in records if record.what == "POST submit"] == [Kind.CHANGE]
+    (page,) = (record for record in records if record.what == "GET page")
+    assert (page.kind, page.ok, page.studies, page.who) == (Kind.READ, True, ("1.2.3",), "demo")
+    assert not any("live" in record.what for record in records)
 
 
 def told_by(process: subprocess.Popen[str]) -> str:
