@@ -73,7 +73,7 @@ def watch_reports(watch: ReportWatch, *, now: datetime, going_on: Callable[[], b
     taken = _look(watch, rounds, now=now)
     again = watch.intake.recheck(rounds.one, limit=MOST_DUE)
     swept = watch.intake.book.swept(watch.name)
-    if swept is not None and now - swept < timedelta(seconds=watch.sweep_s):
+    if swept is not None and abs(now - swept) < timedelta(seconds=watch.sweep_s):  # also of a clock that ran ahead
         return Round(taken, again)
     found, gone, doubt = _sweep(watch, rounds, now=now)
     return Round(taken + found, again, gone, doubt)

@@ -402,7 +402,10 @@ class ReportBook(Protocol):
         """The ids of the reports that any of *keys* brings up, in a stable order."""
 
     def due(self, now: datetime, *, limit: int = 100) -> tuple[str, ...]:
-        """The ids of the reports to be looked at again, the longest waiting first."""
+        """The ids of the reports to be looked at again, the longest waiting first.
+
+        So are those that are to wait for longer than half a day: a clock ran ahead when that was written.
+        """
 
     def listed(self, outcome: Outcome, *, limit: int = 100) -> tuple[Entry, ...]:
         """The reports with that outcome, the longest standing first."""

@@ -112,7 +112,9 @@ class Settings(BaseSettings):
     archive_certificate_key_file: Path | None = Field(default=None, description="Its key, when it is not in that file.")
     orthanc_url: str | None = Field(default=None, description="Orthanc's REST address, for its change log.")
     watch_s: float | None = Field(default=None, gt=0, description="Seconds between looks for new studies; unset: none.")
-    watch_quiet_s: float = Field(default=30.0, ge=0, description="Seconds without change until a study is complete.")
+    watch_quiet_s: float = Field(
+        default=30.0, ge=0, le=21_600, description="Seconds without change until a study is complete."
+    )
     watch_days: int = Field(default=7, ge=1, description="Days of study dates that every look goes over again.")
     watch_backlog: bool = Field(default=False, description="Whether the first look takes what the archive holds too.")
     event_secret: SecretStr | None = Field(default=None, description="Shared with the archive's script; signs events.")

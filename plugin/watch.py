@@ -13,6 +13,8 @@ from plugin.errors import InputError, TransientError
 from plugin.ports import Look, StudyFeed
 from plugin.values import StudyRef
 
+# No study is waited for longer than that.
+LONGEST_QUIET = timedelta(hours=12)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursors (feed TEXT PRIMARY KEY, cursor TEXT NOT NULL, looks INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sightings (
@@ -80,11 +82,11 @@ class WatchBook:
             database.execute("DELETE FROM sightings WHERE feed = ? AND told AND look < ?", (self.feed, number))
 
     def due(self, now: datetime) -> tuple[StudyRef, ...]:
-        """The studies to be told of, the longest waiting first."""
+        """The studies to be told of, the longest waiting first; also those of a clock that ran ahead."""
         with self._database() as database:
             rows = database.execute(
-                "SELECT study FROM sightings WHERE feed = ? AND NOT told AND due <= ? ORDER BY due, study",
-                (self.feed, _text(now)),
+                "SELECT study FROM sightings WHERE feed = ? AND NOT told AND (due <= ? OR due > ?) ORDER BY due, study",
+                (self.feed, _text(now), _text(now + LONGEST_QUIET)),
             ).fetchall()
         return tuple(StudyRef(row[0]) for row in rows)
 

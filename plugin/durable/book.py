@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,8 @@ _UPDATE = (
 _KEY = "INSERT INTO {at}report_keys (key, report_id) VALUES (:key, :report_id) ON CONFLICT (key, report_id) DO NOTHING"
 _FEED = "INSERT INTO {at}report_feeds VALUES (:feed, :cursor, :swept) ON CONFLICT (feed) DO NOTHING"
 _MOST_VARIABLES = 500
+# No report waits for longer until it is looked at again.
+LONGEST_WAIT = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,10 @@ class DatabaseReportBook:
 
     def due(self, now: datetime, *, limit: int = 100) -> tuple[str, ...]:
         """The ids of the reports to be looked at again, the longest waiting first."""
-        chosen = "SELECT report_id FROM {at}reports WHERE due <= :now ORDER BY due LIMIT :most"
+        chosen = "SELECT report_id FROM {at}reports WHERE due <= :now OR due > :beyond ORDER BY due LIMIT :most"
         with self._connection() as connection:
-            return tuple(self._do(connection, chosen, now=_text(now), most=limit).scalars())
+            values = {"now": _text(now), "beyond": _text(now + LONGEST_WAIT), "most": limit}
+            return tuple(self._do(connection, chosen, **values).scalars())
 
     def listed(self, outcome: Outcome, *, limit: int = 100) -> tuple[Entry, ...]:
         """The reports with that outcome, the longest standing first."""

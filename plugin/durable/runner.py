@@ -37,6 +37,9 @@ GRACE_S = 10.0
 FORGET_S = 3600.0
 # Two jobs of one study are never worked on together: the later waits.
 SAME_STUDY_S = 1.0
+# A job that nobody works on though its row says so, for so long, was lost.
+LOST_S = 30.0
+_QUEUED: dict[str, Any] = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None}
 _log = logging.getLogger(__name__)
 _jobs = logging.getLogger("sightline.jobs")
 _running: list[DurableRunner] = []
@@ -77,6 +80,7 @@ class DurableRunner:
         self._ending = threading.Event()
         self._at_work: set[Future[None]] = set()
         self._jobs: set[str] = set()
+        self._idle: dict[tuple[str, str], float] = {}
         # DBOS counts what it started only once it runs, and may start one too many.
         self._room = threading.BoundedSemaphore(queue.at_once)
         self._lock = threading.Lock()
@@ -148,12 +152,7 @@ class DurableRunner:
         """Nobody need find out that we are gone."""
         status = self._database.status
         ours = sa.and_(status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id == self._name)
-        values = {
-            "status": "ENQUEUED",
-            "owner_xid": None,
-            "started_at_epoch_ms": None,
-            "recovery_attempts": status.c.recovery_attempts - 1,
-        }
+        values = _QUEUED | {"recovery_attempts": status.c.recovery_attempts - 1}
         with usable(), self._database.working.begin() as connection:
             connection.execute(sa.update(status).where(ours).values(values))
 
@@ -172,6 +171,8 @@ class DurableRunner:
                 raise Left from None  # it is somebody else's by now, or nobody's
             except errors.DBOSUnexpectedStepError:
                 self._begin_again(claim)
+            except TransientError:
+                self._put_back(claim)  # the end of a step could not be written: it is done again when that can be
             except Exception as error:  # noqa: BLE001 - a defect of the runner; logged without data
                 self._tell(claim, "refused", step="runner", error=error)
                 self._leave(claim, "ERROR", error=failure_of(error).reason)
@@ -200,7 +201,8 @@ class DurableRunner:
                 self._leave(claim, "DELAYED", error=claim.told.get("error"), after_s=SAME_STUDY_S, counts=False)
             steps = locks.enter_context(self._what(claim.job))
             for step in steps:
-                took_s[step.name] = DBOS.run_step({"name": step.name}, self._step, step, claim)["took_s"]
+                with usable():
+                    took_s[step.name] = DBOS.run_step({"name": step.name}, self._step, step, claim)["took_s"]
                 if self._ending.is_set() and step is not steps[-1]:
                     self._put_back(claim)
         self._tell(claim, "done", steps=took_s)
@@ -348,6 +350,7 @@ class DurableRunner:
                 if time.monotonic() >= trusted:
                     self._take_over()
                 self._shorten()
+                self._find_lost()
                 if time.monotonic() - forgot >= FORGET_S and not self._queue.forget(datetime.now(UTC)):
                     forgot = time.monotonic()
             except TransientError as error:
@@ -368,6 +371,21 @@ class DurableRunner:
                 if gone:
                     DBOS._recover_pending_workflows([name])
                     _log.warning("the runner %s is gone; its jobs are queued again", name)
+
+    def _find_lost(self) -> None:
+        """Queue again what stands as begun here and is not: its end could not be written."""
+        status = self._database.status
+        ours = sa.and_(status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id == self._name)
+        with usable(), self._database.working.connect() as connection:
+            rows = connection.execute(sa.select(status.c.workflow_uuid, status.c.owner_xid).where(ours)).all()
+        now = time.monotonic()
+        idle = {tuple(row) for row in rows if row.workflow_uuid not in self._jobs}
+        self._idle = {each: self._idle.get(each, now) for each in idle}
+        for job_id, owner in [each for each, since in self._idle.items() if now - since >= LOST_S]:
+            this = sa.and_(ours, status.c.workflow_uuid == job_id, status.c.owner_xid == owner)
+            self._write(
+                sa.update(status).where(this).values(_QUEUED | {"recovery_attempts": status.c.recovery_attempts - 1})
+            )
 
     def _shorten(self) -> None:
         """No wait is longer than the policy's longest: one that is was written by a clock that ran ahead."""

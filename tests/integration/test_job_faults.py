@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from servers import PostgresServer, free_port, postgresql_program, run_postgresq
 from sqlalchemy import event
 
 from plugin.durable import Database, DurableQueue
+from plugin.durable.runner import DurableRunner
 from plugin.errors import InputError, TransientError
 from plugin.flow import STEPS
 from plugin.policy import DAY_S, Policy
@@ -138,6 +139,95 @@ def test_a_read_only_server_refuses_new_jobs_and_works_again_once_it_is_mended(
     assert is_queued(seen)
     postgresql_queue.put("a", STUDY)
     assert works(postgresql_queue, "before", "a") == ["before", "a"]
+
+
+@contextmanager
+def refused_by_the_server(queue: DurableQueue) -> Iterator[None]:
+    """The server takes no writes until the block ends, also from those who are connected."""
+
+    def turn(value: str) -> None:
+        name = sa.make_url(queue.database.url).database
+        with psycopg.connect(
+            queue.database.url, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as session:
+            session.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")  # type: ignore[arg-type]
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    turn("on")
+    yield
+    turn("off")
+
+
+REFUSALS = {
+    "full disk": ("sqlite_queue", lambda queue: pragma(queue, "max_page_count", 1, 2**30)),
+    "read-only file": ("sqlite_queue", lambda queue: pragma(queue, "query_only", "ON", "OFF")),
+    "read-only server": ("postgresql_queue", refused_by_the_server),
+}
+
+
+@pytest.mark.parametrize("trouble", REFUSALS)
+def test_a_database_that_refuses_writes_under_a_worker_loses_no_job(
+    trouble: str, request: pytest.FixtureRequest
+) -> None:
+    make, refusing = REFUSALS[trouble]
+    queue: DurableQueue = request.getfixturevalue(make)
+    begun, may_end, did = threading.Event(), threading.Event(), []
+
+    def ground(job: Job) -> None:
+        did.append(f"ground {job.job_id}")
+        begun.set()
+        may_end.wait(60)
+
+    for name in ("a", "b"):
+        queue.put(name, StudyRef(f"1.{ord(name)}"))
+    runner = queue.runner(independent(Step("ground", ground), Step("verify", lambda job: did.append(job.job_id))))
+    runner.start()
+    try:
+        assert begun.wait(60)
+        with refusing(queue):
+            with pytest.raises(TransientError, match="job queue cannot be used now"):
+                fill(queue)
+            may_end.set()
+            time.sleep(2)
+            assert queue.list(state=JobState.FAILED) == ()
+        wait_until(lambda: all(is_done(queue.get(name)) for name in ("a", "b")), queue)
+    finally:
+        runner.stop(5)
+
+    assert {"a", "b", "ground a", "ground b"} <= set(did)
+    assert works(queue, queue.put("c", STUDY).job_id)[-1] == "c"
+
+
+def test_a_job_whose_end_could_not_be_written_is_done_again(
+    sqlite_queue: DurableQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plugin.durable.runner.LOST_S", 0.2)
+    did: list[str] = []
+    runner = DurableRunner(sqlite_queue, independent(Step("ground", lambda job: did.append(job.job_id))), look_s=0.1)
+    runner.start()
+    try:
+        sqlite_queue.put("a", STUDY)
+        wait_until(lambda: is_done(sqlite_queue.get("a")), sqlite_queue)
+        status = sqlite_queue.database.status
+        with sqlite_queue.database.engine.begin() as connection:  # as the row stands when nothing more is written
+            connection.execute(sa.update(status).values(status="PENDING", owner_xid="of the end"))
+        assert not is_done(sqlite_queue.get("a"))
+
+        wait_until(lambda: is_done(sqlite_queue.get("a")), sqlite_queue)
+    finally:
+        runner.stop(5)
+
+    assert did == ["a"]  # the finished step is kept
+
+
+def wait_until(said: Callable[[], bool], queue: DurableQueue, timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not said():
+        assert time.monotonic() < deadline, queue.list()
+        time.sleep(0.05)
 
 
 def test_a_server_that_is_away_is_a_passing_trouble_without_its_password() -> None:

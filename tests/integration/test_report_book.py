@@ -103,6 +103,14 @@ def test_what_is_due_comes_the_longest_waiting_first(book: ReportBook) -> None:
     assert book.entry("s") == replace(ENTRY, report_id="s", due=NOW, tries=3)
 
 
+def test_what_a_clock_that_ran_a_day_ahead_put_off_is_due_at_once(book: ReportBook) -> None:
+    book.settle(replace(ENTRY, due=NOW + timedelta(days=1, minutes=5)), after=None)
+    book.settle(replace(ENTRY, report_id="s", due=NOW + timedelta(hours=6)), after=None)
+
+    assert book.due(NOW) == ("r",)
+    assert book.due(NOW + timedelta(days=1)) == ("s",)
+
+
 def test_lists_and_counts(book: ReportBook) -> None:
     book.settle(ENTRY, after=None)
     book.settle(replace(ENTRY, report_id="older", since=NOW - timedelta(days=1)), after=None)

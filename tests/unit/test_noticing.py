@@ -279,6 +279,21 @@ class TestSweeps:
 
         assert bench.round().gone == 2
 
+    @pytest.mark.parametrize("days", [-1, 1])
+    def test_a_clock_that_jumps_by_a_day_neither_withdraws_nor_stops_the_sweeps(self, bench: Bench, days: int) -> None:
+        bench.settings["sweep_s"] = DAY
+        bench.show("a")
+        bench.round()
+        bench.site.queue.clock.advance(days * DAY)
+        jumped = bench.round()
+        bench.site.queue.clock.advance(-days * DAY)
+        bench.site.reports.reports.clear()
+        bench.feed.pages = []
+        bench.site.intake.book.save_cursor("feed", "0")
+
+        assert jumped.gone == 0
+        assert bench.round().gone == 1
+
 
 class TestWatcher:
     def run(self, bench: Bench, until: Callable[[], bool], *, woken: bool) -> float:

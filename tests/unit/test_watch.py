@@ -247,3 +247,15 @@ def test_a_watcher_that_ends_leaves_the_rest_for_the_next_start(bench: Callable[
 
     assert seen == [A]
     assert watch.book.due(NOW + timedelta(days=10_000)) == (B,)
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_jumps_by_a_day_loses_no_study_and_holds_none_up(bench: Callable[..., Bench], days: int) -> None:
+    feed = LogFeed()
+    one = bench(feed, backlog=True)
+    one.now += timedelta(days=days)
+    feed.add(A)
+    taken = one.after(0)
+    one.now -= timedelta(days=days)
+
+    assert [*taken, *one.after(0), *one.after(31)] == [A]
