@@ -318,7 +318,7 @@ def make_doors(settings: Settings) -> Doors | None:
     login = Login(
         providers,
         Sessions(
-            settings.data_dir / "sessions.sqlite",
+            sessions_file(settings),
             idle_s=settings.login_idle_min * 60,
             longest_s=settings.login_hours * 3600,
         ),
@@ -328,6 +328,11 @@ def make_doors(settings: Settings) -> Doors | None:
         settings.login_client_secret.get_secret_value() if settings.login_client_secret else "",
     )
     return Doors(login, Cookies(behind_tls(settings.public_url), bool(settings.frame_ancestors)), usual)
+
+
+def sessions_file(settings: Settings) -> Path:
+    """Where the sessions of browsers are kept."""
+    return settings.data_dir / "sessions.sqlite"
 
 
 def make_issuer(settings: Settings, url: str, *, smart: bool = False) -> Issuer:

@@ -79,6 +79,11 @@ class Sessions:
         with self._database() as database:
             database.execute("delete from kept where kind = ? and word = ?", (_SESSION, _hash(word)))
 
+    def end_all(self) -> None:
+        """End every session, and every login that is under way: nothing is kept of anybody."""
+        with self._database() as database:
+            database.execute("delete from kept")
+
     def begin_login(self, content: Mapping[str, Any]) -> str:
         """Keep what a login needs when the browser comes back, and the word (``state``) that it comes back with."""
         return self._put(_LOGIN, content, LOGIN_S)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from plugin.access.sessions import Sessions
 from plugin.audit.record import AuditRecord, Kind
 from plugin.audit.trail import Trail
 from plugin.durable.erasing import erase_rows, rows_of, scrub
@@ -20,7 +21,7 @@ from plugin.flow import Edges, withdraw
 from plugin.intake import accession_key, patient_key
 from plugin.settings import Settings, load_settings
 from plugin.values import PatientRef, StudyRef
-from plugin.wiring import audit_folder, make_book, make_edges, make_tools, open_databases
+from plugin.wiring import audit_folder, make_book, make_edges, make_tools, open_databases, sessions_file
 
 STAYS = """Sightline does not remove: the images and reports themselves, which belong to archive and FHIR server; the
 audit trail, which the law wants kept and which names studies and people by identifiers alone; backups of this
@@ -121,6 +122,8 @@ def erase(plan: Plan, places: Places) -> None:
     for database in open_databases(places.settings):
         erase_rows(database, plan.values)
     remove(files_of(plan, results=places.edges.results, folders=places.folders))
+    if (sessions := sessions_file(places.settings)).exists():
+        Sessions(sessions).end_all()  # they name patients by ids of the FHIR server; everybody logs in again
     for database in open_databases(places.settings):
         database.close()
         if not database.on_postgresql:

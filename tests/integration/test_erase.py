@@ -16,6 +16,8 @@ from dbos._schemas.system_database import SystemSchema
 from evidence import CARD, decision, kept_of, make_evidence, make_header, make_radiograph, part10
 
 import plugin.commands.erase as command
+from plugin.access.caller import Caller, Proof, Role
+from plugin.access.sessions import Sessions
 from plugin.audit.trail import Trail
 from plugin.cli import main
 from plugin.durable.erasing import NAMING
@@ -29,7 +31,7 @@ from plugin.ports import Entry, KeptDecision, Look, Outcome, Sighting
 from plugin.settings import Settings
 from plugin.values import Evidence, PatientRef, ReportRef, Ruling, StudyRef
 from plugin.watch import WatchBook
-from plugin.wiring import make_book, make_edges, make_queue, open_databases
+from plugin.wiring import make_book, make_edges, make_queue, open_databases, sessions_file
 
 # By dicomweb-client's file client.
 pytestmark = pytest.mark.filterwarnings("ignore:'write_like_original':DeprecationWarning")
@@ -102,6 +104,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         received = {"resourceType": "DiagnosticReport", "id": derived_id("hl7", patient), "status": "final"}
         message = ReceivedReport(derived_id("hl7", patient), NOW, (subject, received), f"hash of {patient}", "control")
         Inbox(settings.reports_dir / "hl7").keep(message, now=NOW)
+    reader = Caller("issuer|1", frozenset({Role.RADIOLOGIST}), Proof.SESSION, study=_uid(GONE, "study"))
+    Sessions(sessions_file(settings)).open(reader)
     with contextlib.closing(sqlite3.connect(settings.data_dir / "reports.sqlite.taken-over")) as old, old:
         old.execute("CREATE TABLE keys (key TEXT, report_id TEXT)")
         old.execute("INSERT INTO keys VALUES ('a key', ?)", (_report_id(GONE),))
@@ -137,7 +141,9 @@ def test_nothing_of_a_patient_is_left_in_any_byte_of_the_data_folder(
     assert main(["erase", "--patient", GONE, "--yes"]) == 0
 
     assert len(before) > 10
-    assert {"data/jobs.sqlite", "data/watch.sqlite"} < {name.removesuffix("-wal") for name in before}
+    assert {"data/jobs.sqlite", "data/sessions.sqlite", "data/watch.sqlite"} < {
+        name.removesuffix("-wal") for name in before
+    }
     assert _found(settings, GONE) == set()
     others -= {name for name in others if name.endswith(("-wal", "-shm"))}
     assert {name for name in others if name not in _found(settings, STAYS)} == set()
@@ -232,6 +238,7 @@ def _tools() -> Tools:
 
 def test_every_table_that_tells_of_patients_has_a_column_that_erasing_goes_by(settings: Settings) -> None:
     told = {"report_feeds", "sightline_tables", "cursors", "sqlite_sequence"}  # nothing of a patient
+    told |= {"kept"}  # sessions, which all end
     told |= {table.name for table in SystemSchema.metadata_obj.tables.values()} | {"dbos_migrations"}  # by job
     for database in open_databases(settings):
         for table in set(sa.inspect(database.engine).get_table_names()) - told:

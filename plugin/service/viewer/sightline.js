@@ -230,7 +230,7 @@ class ReportPanel extends HTMLElement {
     this.shown = number;
     this.lights.show(number);
     for (const run of this.all('.phrase')) {
-      const on = number !== null && run.dataset.phrases.split(' ').map(Number).includes(number);
+      const on = number !== null && (run.dataset.phrases ?? run.dataset.owner).split(' ').map(Number).includes(number);
       run.classList.toggle('on', on);
       run.classList.toggle('lights', on);
       if (run.role === 'button') run.setAttribute('aria-pressed', String(this.pinned === Number(run.dataset.owner)));
