@@ -22,7 +22,8 @@ class Run:
     text : verbatim.
     phrases : numbers of the phrases that cover it, the shortest first; the first one owns it.
     heading : whether it is a section heading.
-    first : numbers of the owner, when this is the first run it owns.
+    first : whether it is the first run of its owner.
+    last : whether its owner ends with it.
     orphans : phrases that end here and own no run of their own, since shorter ones cover them wholly.
     """
 
@@ -30,6 +31,7 @@ class Run:
     phrases: tuple[int, ...] = ()
     heading: bool = False
     first: bool = False
+    last: bool = False
     orphans: tuple[int, ...] = ()
 
     @property
@@ -82,14 +84,19 @@ def runs(text: str, spans: tuple[tuple[int, int], ...]) -> tuple[Run, ...]:
     covers = _covers(borders, spans)
     owners = [covering[0] if covering else None for covering in covers]
     first = {owner: number for number, owner in reversed(tuple(enumerate(owners))) if owner is not None}
-    last = {number: place for place, covering in enumerate(covers) for number in covering if number not in first}
+    ends = {number: place for place, covering in enumerate(covers) for number in covering}
+    orphans: dict[int, list[int]] = {}
+    for number, place in ends.items():
+        if number not in first:
+            orphans.setdefault(place, []).append(number)
     return tuple(
         Run(
             text=text[start:end],
             phrases=covering,
             heading=any(left <= start and end <= right for left, right in headings),
             first=owner is not None and first[owner] == place,
-            orphans=tuple(number for number, at in last.items() if at == place),
+            last=owner is not None and ends[owner] == place,
+            orphans=tuple(orphans.get(place, ())),
         )
         for place, (start, end, covering, owner) in enumerate(zip(borders, borders[1:], covers, owners, strict=False))
     )

@@ -30,7 +30,7 @@ def test_a_text_without_phrases_is_one_run_but_for_its_heading() -> None:
 def test_a_phrase_is_a_run_of_its_own() -> None:
     (run,) = (run for run in runs(TEXT, (span("left effusion"),)) if run.phrases)
 
-    assert run == Run("left effusion", (0,), first=True)
+    assert run == Run("left effusion", (0,), first=True, last=True)
 
 
 def test_of_nested_phrases_the_shorter_owns_its_words() -> None:

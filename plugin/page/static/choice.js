@@ -6,10 +6,11 @@
 import { press, tell } from "./dom.js";
 import { heatOf } from "./heat.js";
 import { lightUp, putOut } from "./light.js";
-import { anchorOf, anchors, choiceOf, numberOf, same, uidOf } from "./marks.js";
+import { anchorOf, anchors, choiceOf, numberOf, ownerOf, same, uidOf } from "./marks.js";
 import { describe, forget } from "./panel.js";
 
 const chosen = { hovered: null, focused: null, kept: null };
+let pressed = [];
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const render = () => {
@@ -33,10 +34,9 @@ export const keep = (choice, outside = false) => {
   chosen.kept = choice;
   chosen.focused = null;
   document.body.classList.toggle("kept", Boolean(choice));
-  for (const anchor of anchors) {
-    const on = Boolean(choice) && choice.numbers.includes(Number(anchor.dataset.owner));
-    if (anchor.getAttribute("aria-pressed") !== String(on)) press(anchor, on);
-  }
+  for (const number of pressed) press(anchorOf(number), false);
+  pressed = choice?.numbers ?? [];
+  for (const number of pressed) press(anchorOf(number), true);
   if (!choice) forget();
   render();
   const now = choice?.numbers[0];
@@ -71,7 +71,7 @@ export const go = (number, outside = false) => {
 /* The phrase *by* places after *from*, around the ends; after the chosen one when *from* is left out. */
 export const step = (by, from = (chosen.focused ?? chosen.kept)?.numbers[0]) => {
   if (!anchors.length) return null;
-  const at = anchors.findIndex((anchor) => Number(anchor.dataset.owner) === from);
+  const at = anchors.findIndex((anchor) => ownerOf(anchor) === from);
   if (at < 0) return anchors[by > 0 ? 0 : anchors.length - 1];
   return anchors[(at + by + anchors.length) % anchors.length];
 };

@@ -11,8 +11,10 @@ export const runs = new Map();
 export const shapesOf = new Map();
 const shapeOf = new Map();
 
+export const ownerOf = (run) => Number(run.dataset.owner);
 /* Phrases in reading order, each at the piece that can have the focus. */
-export const anchors = all(".phrase[role=button]").sort((a, b) => a.dataset.owner - b.dataset.owner);
+export const anchors = all(".phrase[role=button]")
+  .map((run) => [ownerOf(run), run]).sort(([a], [b]) => a - b).map(([, run]) => run);
 export const anchorOf = (number) => byId(`phrase-${number}`);
 export const lineOf = (number) => byId(`line-${number}`);
 export const uidOf = (number) => lineOf(number).dataset.uid;
@@ -29,10 +31,6 @@ export const pictures = all(".picture").map((figure, number) => ({
 
 for (const run of all(".phrase")) {
   for (const number of numbersOf(run)) put(runs, number, run);
-}
-for (const [number, pieces] of runs) {
-  const end = pieces[pieces.length - 1];
-  if (Number(end.dataset.owner) === number) end.classList.add("last");
 }
 for (const picture of pictures) {
   all(".region", picture.figure).forEach((region, place) => {

@@ -20,7 +20,7 @@ export const describe = (choice) => {
     const ask = line.querySelector(".ask");
     return [said, ...copied(byId(`why-${number}`)).children, ...(ask ? [copied(ask)] : [])];
   }));
-  words.parentElement.scrollTop = 0;
+  requestAnimationFrame(() => words.parentElement.scrollTo(0, 0));
 };
 
 export const forget = () => {

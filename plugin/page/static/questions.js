@@ -30,7 +30,7 @@ const refresh = () => {
   const uids = new Set(items().map((item) => item.dataset.uid));
   byId("questions-none").hidden = uids.size > 0;
   for (const deed of all(".deeds button")) deed.disabled = uids.size === 0;
-  for (const button of all("[data-ask]")) press(button, uids.has(uidOf(Number(button.dataset.ask))));
+  for (const button of all("[data-ask]")) press(button, uids.has(uidOf(button.dataset.ask)));
 };
 const add = (number, words = "") => {
   const item = byId("asked-item").content.firstElementChild.cloneNode(true);
