@@ -44,4 +44,4 @@ def test_joined_they_import_nothing_and_cannot_end_the_script() -> None:
 def test_modules_ask_nobody_and_build_no_markup() -> None:
     for name in modules():
         for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http:", "https:"):
-            assert forbidden not in asset(name), name
+            assert forbidden not in asset(name).replace("http://www.w3.org/2000/svg", ""), name
