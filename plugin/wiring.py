@@ -326,6 +326,7 @@ def make_doors(settings: Settings) -> Doors | None:
         settings.login_client_id,
         f"{settings.public_url.rstrip('/')}/callback",
         settings.login_client_secret.get_secret_value() if settings.login_client_secret else "",
+        keys.keys if (keys := make_fhir_keys(settings)) else tuple,
     )
     return Doors(login, Cookies(behind_tls(settings.public_url), bool(settings.frame_ancestors)), usual)
 

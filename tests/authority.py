@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 Json = dict[str, Any]
@@ -63,6 +64,7 @@ class Authority:
     says: Json = field(default_factory=dict)
     names_itself: bool = False
     secret: str = SECRET
+    client_key: ECKey | None = None
     asked: list[Json] = field(default_factory=list)
     codes: dict[str, Json] = field(default_factory=dict)
     visits: Counter[str] = field(default_factory=Counter)
@@ -118,8 +120,7 @@ class Authority:
         return 302, {"Location": f"{query['redirect_uri']}?{urlencode(told)}"}, {}
 
     def _token(self, form: Json, headers: Mapping[str, str]) -> Any:
-        pair = base64.b64decode(headers.get("Authorization", "").removeprefix("Basic ")).decode()
-        if self.secret and dict(parse_qsl(pair.replace(":", "=", 1))) != {CLIENT: self.secret}:
+        if not self._proven(form, headers):
             return 401, {}, {"error": "invalid_client"}
         asked = self.codes.pop(form.get("code", ""), None)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
@@ -136,6 +137,17 @@ class Authority:
             "id_token": self.token(**claims),
         }
         return 200, {}, said | self.context | self.answers
+
+    def _proven(self, form: Json, headers: Mapping[str, str]) -> bool:
+        if self.client_key is not None:
+            try:
+                claims = jwt.decode(form["client_assertion"], self.client_key, algorithms=["ES384"]).claims
+            except (KeyError, JoseError):
+                return False
+            here = claims["iss"] == claims["sub"] == CLIENT and claims["aud"] == f"{self.base}/token"
+            return here and time.time() < claims["exp"] <= time.time() + 300
+        pair = base64.b64decode(headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        return not self.secret or dict(parse_qsl(pair.replace(":", "=", 1))) == {CLIENT: self.secret}
 
 
 @contextmanager

@@ -13,10 +13,12 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
+from uuid import uuid4
 
 import httpx
 
@@ -26,8 +28,10 @@ from plugin.access.ports import UnknownError
 from plugin.access.roles import RoleMap
 from plugin.access.sessions import Sessions
 from plugin.errors import TransientError
+from plugin.fhir.keys import SigningKey
 from plugin.fhir.scopes import is_of_fhir
 from plugin.fhir.sending import Sender
+from plugin.fhir.signing_in import ASSERTION_S, JWT_BEARER
 
 OPENID_SCOPE: Final = "openid profile"
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -66,7 +70,8 @@ class Login:
     Parameters
     ----------
     providers : by name: the site's issuer, and the FHIR server by each address that launches may name.
-    client_id, client_secret : by which the providers know us; "": a public client.
+    client_id, client_secret : by which the providers know us; "": by a key, or as a public client.
+    keys : by which we prove ourselves without a secret (``private_key_jwt``), where a provider takes that; the first.
     callback : where they send the browser back to.
     """
 
@@ -76,6 +81,8 @@ class Login:
     client_id: str
     callback: str
     client_secret: str = field(default="", repr=False)
+    keys: Callable[[], tuple[SigningKey, ...]] = lambda: ()
+    now: Callable[[], float] = time.time
 
     def begin(self, name: str, *, to: str, launch: str = "") -> Way:
         """Begin a login at the provider *name*.
@@ -176,12 +183,8 @@ class Login:
             "code_verifier": verifier,
         }
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-        by_form = found.methods and "client_secret_basic" not in found.methods
-        if self.client_secret and not by_form:
-            pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"  # RFC 6749 2.3.1
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        else:
-            form |= {"client_id": self.client_id} | ({"client_secret": self.client_secret} if by_form else {})
+        proof, authorization = self._proof(found)
+        form, headers = form | proof, headers | authorization
         answer = provider.sender.send("POST", found.token, headers=headers, content=urlencode(form).encode())
         try:
             said = json.loads(answer.content) if answer.ok else {}
@@ -192,6 +195,20 @@ class Login:
         if not isinstance(said, dict) or not said:
             raise TransientError("The login's server answered without a token; try again later.")
         return said
+
+    def _proof(self, found: Endpoints) -> tuple[dict[str, str], dict[str, str]]:
+        """By what the token endpoint knows us: fields of the form, and headers."""
+        named = {"client_id": self.client_id}
+        if self.client_secret and (not found.methods or "client_secret_basic" in found.methods):
+            pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"  # RFC 6749 2.3.1
+            return {}, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        if self.client_secret:
+            return named | {"client_secret": self.client_secret}, {}
+        if "private_key_jwt" not in found.methods or not (keys := self.keys()):
+            return named, {}
+        ends = int(self.now()) + ASSERTION_S
+        about = {"iss": self.client_id, "sub": self.client_id, "aud": found.token, "exp": ends, "jti": str(uuid4())}
+        return named | {"client_assertion_type": JWT_BEARER, "client_assertion": keys[0].signed(about)}, {}
 
 
 def local_address(text: str) -> str:

@@ -30,7 +30,7 @@ from plugin.outbound import allowed, guarded_client, origin_of
 ASSERTION_S: Final = 240
 """Life of an assertion; SMART allows five minutes, and clocks differ."""
 CONFIGURATION_S: Final = 3600.0
-_JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
@@ -166,7 +166,7 @@ class SmartTokens:
         form = {
             "grant_type": "client_credentials",
             "scope": " ".join(scopes),
-            "client_assertion_type": _JWT_BEARER,
+            "client_assertion_type": JWT_BEARER,
             "client_assertion": key.signed(claims),
         }
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}

@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-from authority import CLIENT, SECRET, Authority, rsa, run_authority
+from authority import CLIENT, SECRET, Authority, ec, rsa, run_authority
 from charts import Chart
 from fastapi.testclient import TestClient
+from joserfc.jwk import ECKey
 from memory import Site
 
 from plugin.access.caller import Role
@@ -22,6 +23,7 @@ from plugin.access.events import AccessEvent, Decision
 from plugin.access.login import local_address
 from plugin.access.sessions import Sessions
 from plugin.endpoint import Endpoint
+from plugin.fhir.keys import make_key
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.page.release import Rules
@@ -78,7 +80,7 @@ class Place:
 
 
 @contextmanager
-def run_place(folder: Path, **more: Any) -> Iterator[Place]:
+def run_place(folder: Path, *, key: Path | None = None, **more: Any) -> Iterator[Place]:
     with run_authority() as authority:
         settings = Settings(
             data_dir=folder,
@@ -86,7 +88,7 @@ def run_place(folder: Path, **more: Any) -> Iterator[Place]:
             fhir_url=authority.fhir,
             login_issuer=authority.base,
             login_client_id=CLIENT,
-            login_client_secret=SECRET,
+            **({"login_client_secret": SECRET} if key is None else {"fhir_key_file": key}),
         )
         results = ResultFolder(folder / "results")
         for chart in (ALICE, BOB, DRAFT):
@@ -210,6 +212,18 @@ def test_a_radiologist_whose_launch_is_for_one_patient_sees_that_one_with_drafts
     statuses = [browser.get(f"/studies/{each.uid}/evidence").status_code for each in (ALICE, DRAFT, BOB)]
 
     assert statuses == [200, 200, 404]
+
+
+def test_a_site_without_a_secret_proves_itself_by_its_key(tmp_path: Path) -> None:
+    made = make_key(tmp_path / "key.pem", "ec")
+    with run_place(tmp_path, key=tmp_path / "key.pem") as place:
+        place.authority.says = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+        place.authority.client_key = ECKey.import_key(made.public())
+
+        assert place.log_in().get("/jobs").status_code == 200
+        place.authority.client_key = ec("another", "P-384")
+        browser = place.browser()
+        assert refused(browser.get(place.granted(browser, "/login")))
 
 
 def test_the_session_ends_by_logout_by_idleness_and_for_good(place: Place, tmp_path: Path) -> None:
