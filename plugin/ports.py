@@ -588,6 +588,17 @@ class JobQueue(Protocol):
     def list(self, limit: int = 100, *, state: JobState | None = None) -> tuple[Job, ...]:
         """Jobs, the last changed first; those in *state* alone, if it is given."""
 
+    def page(
+        self, limit: int, *, state: JobState | None = None, words: str = "", before: str | None = None
+    ) -> tuple[tuple[Job, ...], str | None]:
+        """Jobs as :meth:`list`, page by page, and *before* of the next page; None when there is none.
+
+        Parameters
+        ----------
+        words : only jobs that have them in their study's UID, their id or their error, however they are capitalised.
+        before : what came with the page before; what is not from there begins anew.
+        """
+
     def replay(self, job_id: str) -> Job | None:
         """Do a job that ended once more, from its first step and with all its attempts; None if there is none such.
 

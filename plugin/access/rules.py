@@ -100,6 +100,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("metrics", READ, "/metrics", frozenset({OPERATOR, SERVICE})),
     Rule("description", READ, "/openapi.json", EVERYBODY),
     Rule("home", READ, "/", STAFF),
+    Rule("worklist-parts", READ, "/worklist/{name}", STAFF),
     Rule("icon", READ, "/favicon.ico", EVERYBODY),
     Rule("submit", ("POST",), "/studies", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
     Rule("jobs", READ, "/jobs", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),

@@ -33,6 +33,7 @@ from plugin.service.review import review_router
 from plugin.service.studies import studies_router, submission, taking
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.watcher import Watcher
+from plugin.service.worklist import Counter, counts_of, worklist_router
 from plugin.watch import Watch
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -106,7 +107,8 @@ def create_app(
         lifespan=lifespan,
     )
     asked = submission(taking(services, priority=Priority.PERSON))
-    app.include_router(studies_router(services, asked, viewer=viewer is not None))
+    app.include_router(studies_router(services, asked))
+    app.include_router(worklist_router(services, Counter(lambda: counts_of(services)), viewer=viewer is not None))
     app.include_router(
         pages_router(
             Pages(services.results, viewer=viewer is not None, decides=services.decisions is not None, rules=release)

@@ -54,7 +54,7 @@ def audience_of(caller: Caller) -> Audience:
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
 
 
 @cache

@@ -347,7 +347,7 @@ def _rendered(name: str, **values: Any) -> str:
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
 
 
 @cache

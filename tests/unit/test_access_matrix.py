@@ -46,6 +46,7 @@ TABLE = {
     "metrics": "os",
     "description": "pros",
     "home": "ro",
+    "worklist-parts": "ro",
     "icon": "pros",
     "submit": "ros",
     "jobs": "ros",
