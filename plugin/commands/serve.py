@@ -64,6 +64,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         fhir=make_fhir(settings),
         beside=tuple(part for part in (*audit.parts, mllp, reports, make_subscriber(settings)) if part is not None),
         hook=make_hook(settings, reports),
+        public_url=settings.public_url,
         release=make_release(settings),
         login=make_doors(settings),
     )

@@ -17,14 +17,19 @@ from plugin.imr.endpoint import MultimediaReports
 from plugin.page.view import content_security_policy
 from plugin.page.words import Audience
 from plugin.service.entrance import VisitNow
-from plugin.service.problems import RESPONSES
+from plugin.service.problems import NOT_FOUND, RESPONSES
 
 
 def chart_router(reports: MultimediaReports) -> APIRouter:
     """The route."""
     router = APIRouter(tags=["studies"])
 
-    @router.get("/chart", response_class=HTMLResponse, responses=RESPONSES, summary="The studies of one patient")
+    @router.get(
+        "/chart",
+        response_class=HTMLResponse,
+        responses=RESPONSES | NOT_FOUND,
+        summary="The studies of one patient",
+    )
     def chart(visit: VisitNow) -> Response:
         """A list for people; a single study opens at once."""
         patient = visit.caller.patient

@@ -21,7 +21,7 @@ from plugin.dicom.pixels import radiograph_of
 from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.page.evidence import evidence_json, evidence_page
-from plugin.ports import Step
+from plugin.ports import Step, independent
 from plugin.results import ResultFile, ResultFolder
 from plugin.service import Services, create_app
 from plugin.service.fhir import FhirService
@@ -45,9 +45,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Any:
     services = Services(
         queue=site.queue,
         results=results,
-        steps=(Step("ground", lambda _: None),),
+        work=independent(Step("ground", lambda _: None)),
         intake=site.intake,
-        grounder=None,  # type: ignore[arg-type]
+        grounder=lambda: None,  # type: ignore[arg-type,return-value]
         read_report=lambda _: Reading(()),
         read_dicom=radiograph_of,
         metrics=Metrics(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from memory import Site
+from starlette.websockets import WebSocketDisconnect
 
 from plugin.access.caller import Caller, Proof, Role
 from plugin.access.events import AccessEvent, Decision
@@ -74,6 +76,13 @@ TABLE = {
     "decisions": "rs",
     "decision": "r",
     "predict": "rs",
+    "hub": "rs",
+    "hub-topic": "rs",
+    "hub-current": "rs",
+    "hub-socket": "own",
+    "hub-configuration": "open",
+    "hub-own-configuration": "open",
+    "cast": "rs",
     "fhir-metadata": "pros",
     "fhir-reports": "prs",
     "fhir-reports-form": "prs",
@@ -105,6 +114,8 @@ VALUES = {
     "resource:path": "studies/1.2.3/metadata",
     "_:path": "a/b",
     "path:path": "ohif.js",
+    "topic": "t1",
+    "endpoint": "e1",
 }
 NOBODY = (None, "wrong")
 EVERYONE = (*NOBODY, *Role)
@@ -199,7 +210,16 @@ def test_a_cell_of_the_table(http: TestClient, told: list[AccessEvent], rule: Ru
     headers = {} if who is None else {"Authorization": f"Bearer {who}"}
     told.clear()
 
-    for method in rule.methods:
+    if rule.methods == ("WS",):
+        with (
+            pytest.raises(WebSocketDisconnect),
+            http.websocket_connect(f"ws://127.0.0.1{address(rule)}", headers=headers),
+        ):
+            pytest.fail("its own proof is missing")
+        until = time.monotonic() + 30
+        while not told and time.monotonic() < until:  # told when the web socket's task ends
+            time.sleep(0.01)
+    for method in set(rule.methods) - {"WS"}:
         answer = http.request(method, address(rule), headers=headers, follow_redirects=False)
 
         if may == "own":

@@ -529,7 +529,11 @@ class TestDescription:
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/images/{sop_instance_uid}",
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/heatmaps/{sop_instance_uid}",
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/files/{name}",
+            "/studies/{study_instance_uid}/reports/{report_id}/fhircast",
             "/predict",
+            "/api/hub",
+            "/api/hub/{topic}",
+            "/.well-known/fhircast-configuration",
             "/health/live",
             "/health/ready",
         }
