@@ -36,6 +36,7 @@ from plugin.wiring import (
 def run(*, work: bool = True) -> int:
     """Serve until interrupted; without *work*, jobs wait for ``sightline work``."""
     settings = load_settings()
+    make_access(settings)  # before the model is loaded, so that a service open to others is refused at once
     with Console().status("Loading the model"):
         tools = make_tools(settings)
     return serve(settings, tools=tools, work=work)
