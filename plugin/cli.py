@@ -113,14 +113,24 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument("--dir", type=Path, default=Path("stack-output"), help="folder for everything it keeps")
     stack.add_argument("--port", type=int, default=8042, help="of the service; the two after it are taken, too")
 
+    _add_proving(commands)
+    _add_running(commands)
+    return parser
+
+
+def _add_proving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands about results that are there."""
     verify = commands.add_parser("verify", help="whether results belong together, and to image, report and model")
     verify.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILES", help="one result, and its images")
     verify.add_argument("--report", type=Path, help="the report that was read: FHIR (.json), or .txt")
     verify.add_argument("--weights", type=Path, metavar="DIR_OR_FILE", help="the weights that were used")
     verify.add_argument("--settings", action="store_true", help="compare with the settings of this machine, too")
 
-    _add_running(commands)
-    return parser
+    without = commands.add_parser("deidentify", help="images with results for research; see docs/privacy.md")
+    without.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILES", help="results, and their images")
+    without.add_argument("--out", type=Path, required=True, help="a new folder")
+    without.add_argument("--key-file", type=Path, metavar="FILE", help="secret for pseudonyms; made when missing")
+    without.add_argument("--keep-flagged", action="store_true", help="also images that may hold writing")
 
 
 def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -286,6 +296,12 @@ def _verify_audit(parsed: argparse.Namespace) -> int:
     return run(parsed.folder or audit_folder(load_settings()), head=parsed.head)
 
 
+def _deidentify(parsed: argparse.Namespace) -> int:
+    from plugin.commands.deidentify import run
+
+    return run(tuple(parsed.paths), out=parsed.out, key_file=parsed.key_file, keep_flagged=parsed.keep_flagged)
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from plugin.commands.doctor import run
 
@@ -302,6 +318,7 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "adopt": _adopt,
     "verify": _verify,
+    "deidentify": _deidentify,
     "serve": _serve,
     "work": _work,
     "keys": _keys,

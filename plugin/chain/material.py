@@ -72,6 +72,26 @@ def material_of(files: Iterable[tuple[str, bytes]]) -> Material:
     return material
 
 
+def sources_among(files: Iterable[tuple[str, bytes]]) -> dict[str, DicomFile]:
+    """The radiographs that somebody else made, by SOP Instance UID; what is no DICOM is passed over.
+
+    Raises
+    ------
+    InputError
+        If a DICOM file cannot be read.
+    """
+    read = (
+        DicomFile(name, content, read_part10(content, header_only=True))
+        for name, content in files
+        if _is_dicom(content)
+    )
+    return {file.uid: file for file in read if is_radiograph(file.dataset)}
+
+
+def _is_dicom(content: bytes) -> bool:
+    return content[128:132] == b"DICM"
+
+
 def _is_evidence(content: bytes) -> bool:
     parsed = _object(content)
     return parsed is not None and parsed.get("format") == "sightline-evidence"
@@ -89,7 +109,7 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _add(material: Material, name: str, content: bytes) -> None:
-    if content[128:132] == b"DICM":
+    if _is_dicom(content):
         _add_dicom(material, DicomFile(name, content, read_part10(content, header_only=True)))
     elif name.endswith(".html"):
         material.pages[name] = content

@@ -42,6 +42,13 @@ _IDENTITY = (
     "StudyTime",
     "ReferringPhysicianName",
 )
+# What an image says that tells of no person any more (PS3.3 C.7.1.1, C.12.1.1): results about it say so, too.
+_DEIDENTIFIED = (
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+)
 # Transfer syntaxes that lose something whatever the header says, and their defined terms (PS3.3 C.7.6.1.1.5.1).
 _LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 # Where foreign headers are often wrong; a value that breaks its own representation is not copied.
@@ -180,6 +187,9 @@ def finished(instance: SOPClass, *, source: Dataset, created: datetime, file_nam
     """*instance* with the source's names, with *created* in place of every time of writing, as bytes."""
     instance.copy_patient_and_study_information(source)
     instance.ReferringPhysicianName = source.ReferringPhysicianName
+    for keyword in _DEIDENTIFIED:
+        if keyword in source:
+            instance[keyword] = source[keyword]
     instance.SpecificCharacterSet = UTF_8
     created = _in_zone(instance, source, created)
     for moment in ("InstanceCreation", "Content", "Series"):
