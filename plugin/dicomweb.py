@@ -19,6 +19,7 @@ from dicomweb_client import DICOMwebClient
 from plugin.dicom.header import refuse_heavy
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import InputError, TransientError
+from plugin.limits import MAX_VALUES, values_in
 
 DICOM: Final = "application/dicom"
 #: Media types of DICOM JSON and XML, and what they are told to dicomweb-client as.
@@ -83,8 +84,13 @@ def plain_answer(response: requests.Response, **_: Any) -> requests.Response:
         return response
     media_type, parameters = media_type_of(response.headers.get("Content-Type", ""))
     if media_type in _PLAIN:
-        if len(response.content) > MAX_JSON_BYTES:
-            raise InputError(f"The metadata that the archive answers are larger than {MAX_JSON_BYTES // 2**20} MiB.")
+        if len(response.content) > MAX_JSON_BYTES or values_in(response.content) > MAX_VALUES:
+            raise InputError(
+                f"The metadata that the archive answers are larger than {MAX_JSON_BYTES // 2**20} MiB or have more than"
+                f" {MAX_VALUES:,} values."
+            )
+        if b"<!DOCTYPE" in response.content:
+            raise InputError("The archive answers XML with a document type, whose entities are not expanded.")
         return _with(response, _PLAIN[media_type], response.content)
     if media_type == "multipart/related" or _looks_multipart(media_type, response.content):
         boundary = parameters.get("boundary", "") or _first_boundary(response.content)

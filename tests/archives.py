@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,8 @@ class Archive:
     habits: Habits = field(default_factory=Habits)
     port: int = 0
     requests: list[str] = field(default_factory=list)
+    refusals: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Status and body instead of an answer, by "METHOD path" as a regular expression."""
     tokens: list[str] = field(default_factory=list)
 
     @property
@@ -151,6 +154,9 @@ class _Face:
             shown = self.habits.shown
             if shown is not None and request.headers.get(shown[0]) != shown[1]:
                 return Response(status_code=401)
+            for asked, (status, body) in self.archive.refusals.items():
+                if re.fullmatch(asked, f"{request.method} {request.url.path}"):
+                    return Response(body, status, media_type=self.habits.json_type)
             try:
                 return answer(request, await request.body())
             except (requests.HTTPError, KeyError):

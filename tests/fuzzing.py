@@ -186,7 +186,7 @@ def mutated_json(document: Any, random: Random, *, most: int = 4) -> Any:
                 if not isinstance(elsewhere, int) or elsewhere < len(other):
                     container[key] = json.loads(json.dumps(other.get(elsewhere) if isinstance(other, dict) else None))
             case 5:
-                container[key] = [container[key]] * random.choice((1, 2, 300))
+                container[key] = [container[key]] * (random.choice((1, 2, 300)) if len(places) < 500 else 1)
     return document
 
 

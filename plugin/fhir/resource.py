@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from plugin.errors import InputError
+from plugin.limits import MAX_VALUES, values_in
 
 PdfReader = Callable[[bytes], str]
 """Text of a PDF; raises InputError for one that has none, or cannot be read."""
@@ -137,10 +138,12 @@ def parse(content: bytes) -> Element:
     Raises
     ------
     InputError
-        If it is too large, not JSON, nested too deeply, or not a FHIR resource.
+        If it is too large, has too many values, is not JSON, nested too deeply, or not a FHIR resource.
     """
     if len(content) > MAX_BYTES:
         raise InputError(f"the FHIR input has {len(content):,} bytes; at most {MAX_BYTES:,} are read: split the bundle")
+    if values_in(content) > MAX_VALUES:
+        raise InputError(f"the FHIR input has more than {MAX_VALUES:,} values: split the bundle")
     try:
         document = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:

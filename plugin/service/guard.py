@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plugin.limits import MAX_VALUES, values_in
 from plugin.service.problems import log_defect, problem, problem_of
 
 # Answers hold patient data: not kept in caches, not sniffed, not told to other sites; and no page needs the device.
@@ -92,15 +93,16 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
-        read = 0
+        read = values = 0
 
         async def receive_limited() -> Message:
-            nonlocal read
+            nonlocal read, values
             message = await receive()
-            size = len(message.get("body", b""))
-            read += size
-            self._held_bytes += size
-            self._check(read)
+            body = message.get("body", b"")
+            read += len(body)
+            values += values_in(body)
+            self._held_bytes += len(body)
+            self._check(read, values)
             return message
 
         async def send_guarded(message: Message) -> None:
@@ -122,8 +124,10 @@ class Guard:
         finally:
             self._held_bytes -= read
 
-    def _check(self, read_bytes: int) -> None:
+    def _check(self, read_bytes: int, values: int) -> None:
         # FastAPI lets these pass while it reads a body; any other exception it would answer itself.
+        if values > MAX_VALUES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {MAX_VALUES:,} values.")
         if read_bytes > self._max_body_bytes:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)
         if self._held_bytes > _AT_ONCE * self._max_body_bytes:

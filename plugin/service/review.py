@@ -25,14 +25,11 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from plugin.access.visit import Visit
 from plugin.errors import InputError, MissingError, TransientError
 from plugin.intake import Comparison, Intake, StaleError
 from plugin.page.view import content_security_policy
 from plugin.ports import Decided, Entry, Outcome
-from plugin.service.entrance import VisitNow
 from plugin.service.parts import study_of
-from plugin.service.people import is_named, person_of
 from plugin.service.problems import MEDIA_TYPE, NOT_FOUND, RESPONSES, Problem
 
 MOST_LISTED = 100
@@ -60,7 +57,6 @@ class DecisionPart(BaseModel):
     who: str
     reason: str
     made: datetime
-    before: list[DecisionPart] = Field(default=[], description="Earlier words that this one changed, the first first.")
 
 
 class ReportState(BaseModel):
@@ -81,7 +77,6 @@ class ReviewAnswer(BaseModel):
 
     counts: dict[Outcome, int]
     reports: list[ReportState]
-    decided: list[ReportState] = Field(description="Those that a person decided about, the last changed first.")
 
 
 class StudyChoice(BaseModel):
@@ -90,7 +85,7 @@ class StudyChoice(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     studies: list[str] = Field(max_length=50)
-    who: str = Field("", max_length=200, description="Who decides; only where nobody signs in.")
+    who: str = Field(min_length=1, max_length=200)
     reason: str = Field(min_length=1, max_length=2000)
     revision: int = Field(ge=0)
 
@@ -118,10 +113,10 @@ def review_router(intake: Intake) -> APIRouter:
         response_model=ReportState,
         summary="One report, for browsers with its candidates side by side",
     )
-    def one(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
+    def one(report_id: ReportId, request: Request) -> Response:
         """JSON, or a page for browsers: there, report and studies are compared as they are now."""
         if _wants_page(request):
-            return HTMLResponse(desk.page_of(report_id, visit))
+            return HTMLResponse(desk.page_of(report_id))
         return _json(state_of(desk.entry(report_id)))
 
     @router.post(
@@ -131,9 +126,9 @@ def review_router(intake: Intake) -> APIRouter:
         openapi_extra=_CHOICE_BODY,
         summary="Say which studies a report is about",
     )
-    async def decide(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
-        """The same word twice changes nothing; another one goes before it, by who knows what was decided (revision)."""
-        return await run_in_threadpool(desk.decided, report_id, await _sent(request), visit)
+    async def decide(report_id: ReportId, request: Request) -> Response:
+        """The same word twice changes nothing; another one about what is decided is refused."""
+        return await run_in_threadpool(desk.decided, report_id, await _sent(request))
 
     @router.post(
         "/review/{report_id}/check",
@@ -141,9 +136,9 @@ def review_router(intake: Intake) -> APIRouter:
         response_model=ReportState,
         summary="Look at a report again now",
     )
-    async def check(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
+    async def check(report_id: ReportId, request: Request) -> Response:
         """Takes the report as if it had just come."""
-        return await run_in_threadpool(desk.checked, report_id, await _sent(request), visit)
+        return await run_in_threadpool(desk.checked, report_id, await _sent(request))
 
     return router
 
@@ -202,8 +197,7 @@ class _Desk:
     def listed(self) -> ReviewAnswer:
         book = self._intake.book
         reports = [state_of(each) for outcome in LISTED for each in book.listed(outcome, limit=MOST_LISTED)]
-        decided = [state_of(each) for each in book.decided(limit=MOST_LISTED)]
-        return ReviewAnswer(counts=book.counts(), reports=reports, decided=decided)
+        return ReviewAnswer(counts=book.counts(), reports=reports)
 
     def entry(self, report_id: str) -> Entry:
         found = self._intake.book.entry(report_id)
@@ -214,16 +208,9 @@ class _Desk:
     def list_page(self) -> str:
         book = self._intake.book
         lists = [(outcome, book.listed(outcome, limit=MOST_LISTED)) for outcome in LISTED]
-        return _rendered(
-            "review.html",
-            lists=lists,
-            decided=book.decided(limit=MOST_LISTED),
-            counts=book.counts(),
-            address=address_of,
-            token=self._token,
-        )
+        return _rendered("review.html", lists=lists, counts=book.counts(), address=address_of, token=self._token)
 
-    def page_of(self, report_id: str, visit: Visit, *, said: str = "") -> str:
+    def page_of(self, report_id: str, *, said: str = "") -> str:
         entry = self.entry(report_id)
         try:
             compared = self._intake.compare(entry)
@@ -234,31 +221,26 @@ class _Desk:
             entry=entry,
             rows=() if compared is None else comparison_rows(compared),
             said=said,
-            named=is_named(visit),
             address=address_of,
             token=self._token(entry),
         )
 
-    def decided(self, report_id: str, sent: _Sent, visit: Visit) -> Response:
+    def decided(self, report_id: str, sent: _Sent) -> Response:
         self._check_form(report_id, sent)
         try:
             choice = sent.choice()
             studies = tuple(dict.fromkeys(map(study_of, choice.studies)))
             entry = self._intake.decide(
-                report_id,
-                studies,
-                who=person_of(visit, choice.who).name,
-                reason=choice.reason,
-                revision=choice.revision,
+                report_id, studies, who=choice.who, reason=choice.reason, revision=choice.revision
             )
         except MissingError as error:
             raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
         except InputError as error:
             status = HTTPStatus.CONFLICT if isinstance(error, StaleError) else HTTPStatus.UNPROCESSABLE_ENTITY
-            return self._refused(report_id, sent, visit, status, str(error))
+            return self._refused(report_id, sent, status, str(error))
         return _see_list() if sent.form else _json(state_of(entry))
 
-    def checked(self, report_id: str, sent: _Sent, visit: Visit) -> Response:
+    def checked(self, report_id: str, sent: _Sent) -> Response:
         self._check_form(report_id, sent)
         self.entry(report_id)
         try:
@@ -266,13 +248,13 @@ class _Desk:
         except (TransientError, InputError) as error:
             if not sent.form:
                 raise
-            return self._refused(report_id, sent, visit, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return self._refused(report_id, sent, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return _see_list() if sent.form else _json(state_of(self.entry(report_id)))
 
-    def _refused(self, report_id: str, sent: _Sent, visit: Visit, status: HTTPStatus, why: str) -> Response:
+    def _refused(self, report_id: str, sent: _Sent, status: HTTPStatus, why: str) -> Response:
         if not sent.form:
             raise HTTPException(status, why)
-        return HTMLResponse(self.page_of(report_id, visit, said=why), status)
+        return HTMLResponse(self.page_of(report_id, said=why), status)
 
     def _check_form(self, report_id: str, sent: _Sent) -> None:
         expected = self._mac(report_id)
@@ -301,15 +283,14 @@ def state_of(entry: Entry) -> ReportState:
         since=entry.since,
         due=entry.due,
         revision=entry.revision,
-        candidates=[study.study_instance_uid for study in entry.choices],
+        candidates=[study.study_instance_uid for study in entry.candidates],
         decision=_part_of(word) if word else None,
     )
 
 
 def _part_of(word: Decided) -> DecisionPart:
     studies = [study.study_instance_uid for study in word.studies]
-    before = [_part_of(each) for each in word.before]
-    return DecisionPart(studies=studies, who=word.who, reason=word.reason, made=word.made, before=before)
+    return DecisionPart(studies=studies, who=word.who, reason=word.reason, made=word.made)
 
 
 def comparison_rows(compared: Comparison) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -366,7 +347,7 @@ def _rendered(name: str, **values: Any) -> str:
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
 
 
 @cache

@@ -26,6 +26,7 @@ from nlp.phrases import Reading
 from plugin.archive import DicomwebArchive, folder_archive, index_of
 from plugin.dicom.pixels import radiograph_of
 from plugin.errors import SightlineError
+from plugin.ports import Step, independent
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
 from plugin.values import StudyRef
@@ -53,9 +54,9 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
     services = Services(
         queue=site.queue,
         results=ResultFolder(tmp_path / "results"),
-        steps=(),
+        work=independent(Step("ground", lambda _: None)),
         intake=site.intake,
-        grounder=Grounder(),  # type: ignore[arg-type]
+        grounder=Grounder,  # type: ignore[arg-type]
         read_report=lambda _: Reading(()),
         read_dicom=radiograph_of,
     )

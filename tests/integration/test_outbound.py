@@ -258,3 +258,13 @@ def test_what_the_archive_answers_reaches_its_reader_as_before(server: Trap) -> 
     server.answers = lambda _: (200, DICOM_JSON | {"Content-Encoding": "gzip"}, gzip.compress(b'[{"0020000D": {}}]'))
 
     assert web_client(Endpoint(server.base, timeout_s=5)).retrieve_study_metadata(STUDY) == [{"0020000D": {}}]
+
+
+def test_answers_of_countless_values_are_not_parsed(server: Trap) -> None:
+    values = b"[" + b"{}," * 1_000_000 + b"{}]"
+    server.answers = lambda path: (200, FHIR if "Patient" in path else DICOM_JSON, values)
+
+    with pytest.raises(InputError, match="1,000,000 values"):
+        web_archive(Endpoint(server.base, timeout_s=5)).describe(HERE)
+    with pytest.raises(TransientError, match="not complete FHIR JSON"):
+        FhirClient(server.base, timeout_s=5, sleep=lambda _: None).read("Patient/p")

@@ -20,10 +20,10 @@ Sent = list[dict[str, Any]]
 class Site:
     """A guarded service that keeps each body until the test lets it go."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 100) -> None:
         self.go = asyncio.Event()
         app = Starlette(routes=[Route("/", self._keep, methods=["POST"])], exception_handlers={HTTPException: _told})
-        self.app = Guard(app, max_body_bytes=100)
+        self.app = Guard(app, max_body_bytes=most)
 
     async def _keep(self, request: Request) -> Response:
         await request.body()
@@ -91,3 +91,11 @@ def test_what_a_refused_body_held_is_given_back() -> None:
         assert await site.post(bytes(100)) == 204
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("value", [b"[],", b"0,", b"{},"])
+def test_a_body_of_countless_values_is_refused_before_it_is_parsed(value: bytes) -> None:
+    async def scene() -> int:
+        return await Site(most=10_000_000).post(*[value * 100_000] * 20)
+
+    assert asyncio.run(scene()) == 413

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,31 @@ def test_a_manifest_with_an_unknown_field_is_refused(tmp_path):
 
     with pytest.raises(WeightsError, match="not a manifest of this version"):
         load_weights(tmp_path)
+
+
+class Bang:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.file),)
+
+
+@pytest.mark.parametrize("with_hash", [False, True])
+def test_attack_a_pickle_in_the_place_of_weights_is_not_run(tmp_path, with_hash):
+    folder, proof = tmp_path / "weights", tmp_path / "it ran"
+    saved(folder)
+    content = pickle.dumps(Bang(proof))
+    (folder / FILE_NAME).write_bytes(content)
+    if with_hash:  # whoever can write the one can write the other
+        manifest = folder / "manifest.json"
+        told = json.loads(manifest.read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}
+        manifest.write_text(json.dumps(told))
+
+    with pytest.raises(WeightsError, match=r"do not fit|not those of the manifest"):
+        load_weights(folder)
+    assert not proof.exists()
+    pickle.loads(content)
+    assert proof.exists()
