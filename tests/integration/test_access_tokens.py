@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
+import os
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from authority import AUDIENCE, Authority, ec, rsa, run_authority
-from joserfc import jwt
+from joserfc import jws, jwt
 
 from plugin.access.caller import Caller, Proof, Role
 from plugin.access.fetching import JsonReader
@@ -244,6 +247,60 @@ def test_a_key_for_encryption_or_of_another_algorithm_proves_nothing(door: Door)
         door.clock += 700
 
         assert door.refuses(token)
+
+
+WEIRD = (
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    float("inf"),
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"a": {}},
+    10**400,
+    ["a", 1],
+    "none",
+    "HS256",
+    "ES256",
+)
+
+
+def hostile(door: Door, rng: random.Random) -> str:
+    """A token with other bytes, a header or claims that cannot be, or a signed payload that is none."""
+    good = door.authority.token()
+    _, body, signature = good.split(".")
+    match rng.randrange(4):
+        case 0:
+            changed = bytearray(good.encode())
+            for _ in range(rng.randrange(1, 6)):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
+            return changed.decode("latin-1")
+        case 1:
+            name = rng.choice(["alg", "kid", "crit", "typ", "b64", "jwk", "zip", "enc", "cty"])
+            unsigned = forged({"alg": "RS256", "kid": "key-1", name: rng.choice(WEIRD)}, {})
+            return f"{unsigned.split('.')[0]}.{body}.{signature}"
+        case 2:
+            names = ["iss", "sub", "aud", "exp", "nbf", "iat", "roles", "scope", "scp", "patient", "fhirUser"]
+            payload = json.dumps(claims_of(good) | {rng.choice(names): rng.choice(WEIRD) for _ in range(3)}).encode()
+        case _:
+            deep = b'{"a":' + b"[" * 3000 + b"]" * 3000 + b"}"
+            payload = rng.choice([b"[]", b"null", b"\xff\xfe", b"{", b"{" * 5000, b'{"exp":1e999}', deep, b'"x"'])
+    return jws.serialize_compact({"alg": "RS256", "kid": "key-1"}, payload, rsa("key-1"), algorithms=["RS256"])
+
+
+def test_attack_any_token_is_taken_or_refused_and_nothing_else_happens(door: Door) -> None:
+    """10,000 of seed 1 were, on one fetch of keys."""
+    rng = random.Random(1)
+    for _ in range(int(os.environ.get("SIGHTLINE_FUZZ_TOKENS", "300"))):
+        with contextlib.suppress(UnknownError):
+            assert door.caller(hostile(door, rng)).id.startswith(door.authority.base)
+
+    assert door.authority.visits["/jwks"] == 1
 
 
 # Who a token makes somebody
