@@ -66,9 +66,7 @@ class Database:
         object.__setattr__(self, "noting", _sqlite(url, synchronous="NORMAL") if on_sqlite else engine)
         schema = SCHEMA if self.on_postgresql else None
         object.__setattr__(self, "status", _status_table(schema))
-        object.__setattr__(
-            self, "done", sa.table("operation_outputs", sa.column("workflow_uuid", sa.Text), schema=schema)
-        )
+        object.__setattr__(self, "done", _done_table(schema))
 
     @property
     def on_postgresql(self) -> bool:
@@ -129,6 +127,7 @@ def _status_table(schema: str | None) -> sa.TableClause:
         sa.column("workflow_uuid", sa.Text),
         sa.column("name", sa.Text),
         sa.column("status", sa.Text),
+        sa.column("queue_name", sa.Text),
         sa.column("executor_id", sa.Text),
         sa.column("owner_xid", sa.Text),
         sa.column("priority", sa.Integer),
@@ -139,6 +138,21 @@ def _status_table(schema: str | None) -> sa.TableClause:
         sa.column("completed_at", sa.BigInteger),
         sa.column("delay_until_epoch_ms", sa.BigInteger),
         sa.column("attributes", sa.JSON().with_variant(sa.dialects.postgresql.JSONB(), "postgresql")),
+        schema=schema,
+    )
+
+
+def _done_table(schema: str | None) -> sa.TableClause:
+    """The columns of DBOS's ``operation_outputs``, a row for each step that was finished."""
+    return sa.table(
+        "operation_outputs",
+        sa.column("workflow_uuid", sa.Text),
+        sa.column("function_id", sa.Integer),
+        sa.column("function_name", sa.Text),
+        sa.column("started_at_epoch_ms", sa.BigInteger),
+        sa.column("completed_at_epoch_ms", sa.BigInteger),
+        sa.column("application_name", sa.Text),
+        sa.column("retention_timestamp", sa.BigInteger),
         schema=schema,
     )
 

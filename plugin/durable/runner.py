@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS
-from dbos import error as errors
+from dbos._queue import queue_worker_thread
 
 from plugin.durable.database import SCHEMA, usable
 from plugin.durable.presence import presence_of
+from plugin.durable.pulse import Pulse, Question
 from plugin.durable.queue import APPLICATION, QUEUE, SERIALIZER, VERSION, WORKFLOW, job_of
 from plugin.errors import SightlineError, TransientError
 from plugin.policy import GiveUp, Refuse, Retry, Verdict, failure_of, judge
@@ -40,6 +41,22 @@ SAME_STUDY_S = 1.0
 # A job that nobody works on though its row says so, for so long, was lost.
 LOST_S = 30.0
 _QUEUED: dict[str, Any] = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None}
+# How often DBOS is busy with what is not used here: its internal queue, and notifications.
+IDLE_S = 60.0
+# So long DBOS takes at most to write that a job is done, before it counts as room for another.
+SETTLED_S = 0.02
+WAITS = """
+SELECT 1 FROM {status} WHERE queue_name = 'jobs' AND status = 'ENQUEUED' AND status IN ('ENQUEUED', 'PENDING') LIMIT 1
+"""
+# One statement, where DBOS's own takes seven. Nothing is written once the job is somebody else's, or was cancelled.
+FINISHED = """
+INSERT INTO {done} (workflow_uuid, function_id, function_name, started_at_epoch_ms, completed_at_epoch_ms,
+    application_name, retention_timestamp)
+SELECT workflow_uuid, CAST(:number AS INTEGER), :step, CAST(:began AS BIGINT), CAST(:ended AS BIGINT),
+    application_name, CAST(:ended AS BIGINT)
+FROM {status} WHERE workflow_uuid = :job AND owner_xid = :owner AND status = 'PENDING'
+ON CONFLICT (workflow_uuid, function_id) DO UPDATE SET completed_at_epoch_ms = excluded.completed_at_epoch_ms
+"""
 _log = logging.getLogger(__name__)
 _jobs = logging.getLogger("sightline.jobs")
 _running: list[DurableRunner] = []
@@ -52,13 +69,20 @@ class Left(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job as this process took it. *owner* is DBOS's token: a write with it fails once the job is somebody else's."""
+    """A job as this process took it.
+
+    Parameters
+    ----------
+    owner : DBOS's token: a write with it fails once the job is somebody else's.
+    done : how long the steps took that were finished before, in order.
+    """
 
     job: Job
     owner: str
     since: float
     told: Mapping[str, Any]
     began: float
+    done: Mapping[str, float]
 
 
 class DurableRunner:
@@ -75,7 +99,11 @@ class DurableRunner:
         self._look_s = look_s
         self._database = queue.database
         self._presence = presence_of(queue.database)
-        self._one = sa.select(self._database.status).where(self._database.status.c.workflow_uuid == sa.bindparam("job"))
+        status, done = self._database.status, self._database.done
+        self._one = sa.select(status).where(status.c.workflow_uuid == sa.bindparam("job"))
+        self._done = sa.select(done).where(done.c.workflow_uuid == sa.bindparam("job")).order_by(done.c.function_id)
+        self._finished = sa.text(FINISHED.format(done=done.fullname, status=status.fullname))
+        self._waits = Question(self._database.working, WAITS.format(status=status.fullname))
         self._name = f"{socket.gethostname()}-{secrets.token_hex(6)}"
         self._ending = threading.Event()
         self._at_work: set[Future[None]] = set()
@@ -84,7 +112,9 @@ class DurableRunner:
         # DBOS counts what it started only once it runs, and may start one too many.
         self._room = threading.BoundedSemaphore(queue.at_once)
         self._lock = threading.Lock()
+        self._pulse = Pulse(self._due)
         self._keeper = threading.Thread(target=self._keep, name="sightline-keeper", daemon=True)
+        self._taker: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to work.
@@ -103,7 +133,7 @@ class DurableRunner:
         with usable():
             most = self._queue.policy.max_attempts - 1
             DBOS.workflow(name=WORKFLOW, max_recovery_attempts=most)(partial(self._work))
-            DBOS(
+            executor = DBOS(
                 config={
                     "name": APPLICATION,
                     "system_database_engine": self._database.working,
@@ -114,19 +144,25 @@ class DurableRunner:
                     "run_migrations": False,
                     "log_level": "WARNING",
                     "enable_otlp": False,
+                    "notification_coalesce_sec": IDLE_S,
                 }
             )
-            DBOS.listen_queues([QUEUE])
+            DBOS.listen_queues([])
+            executor._registry.get_internal_queue()._polling_interval_sec = IDLE_S
             DBOS.launch()
             queue = DBOS.retrieve_queue(QUEUE)
             if queue is not None:
                 queue.set_worker_concurrency(self._queue.at_once)
                 queue.set_polling_interval_sec(self._queue.poll_s)
+                taking = (self._pulse, executor, queue)
+                self._taker = threading.Thread(target=queue_worker_thread, args=taking, daemon=True)
+                self._taker.start()
         self._keeper.start()
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """End; the step at hand may take *timeout_s*, and the job goes back to the queue without losing an attempt."""
         self._ending.set()
+        self._pulse.set()
         deadline = time.monotonic() + timeout_s
         self._wait(deadline)
         with self._lock:
@@ -134,8 +170,11 @@ class DurableRunner:
                 if not work.done():
                     work.set_exception(Left())
         self._wait(deadline + 5)
+        for thread in (self._taker, self._keeper):
+            if thread is not None:
+                thread.join(timeout=5)
+        self._waits.close()
         DBOS.destroy(destroy_registry=True)
-        self._keeper.join(timeout=5)
         try:
             self._hand_back()
         except TransientError as error:
@@ -156,6 +195,15 @@ class DurableRunner:
         with usable(), self._database.working.begin() as connection:
             connection.execute(sa.update(status).where(ours).values(values))
 
+    def _due(self) -> bool:
+        """Whether there is a job to take, and room for it."""
+        if len(self._jobs) >= self._queue.at_once:
+            return False
+        try:
+            return self._waits.yes()
+        except TransientError:
+            return False
+
     # One job
 
     def _work(self) -> None:
@@ -167,18 +215,15 @@ class DurableRunner:
             claim = self._surely(lambda: self._claim(job_id))
             try:
                 self._do(claim)
-            except (errors.DBOSWorkflowConflictIDError, errors.DBOSWorkflowCancelledError):
-                raise Left from None  # it is somebody else's by now, or nobody's
-            except errors.DBOSUnexpectedStepError:
-                self._begin_again(claim)
             except TransientError:
-                self._put_back(claim)  # the end of a step could not be written: it is done again when that can be
+                self._put_back(claim)
             except Exception as error:  # noqa: BLE001 - a defect of the runner; logged without data
                 self._tell(claim, "refused", step="runner", error=error)
                 self._leave(claim, "ERROR", error=failure_of(error).reason)
         finally:
             self._room.release()
             self._jobs.discard(job_id)
+            self._pulse.nudge(after_s=SETTLED_S)
 
     def _surely(self, do: Callable[[], Answer]) -> Answer:
         """What the database answers, however long it is away; a runner that ends does not wait for it."""
@@ -194,22 +239,31 @@ class DurableRunner:
     def _do(self, claim: Claim) -> None:
         if self._ending.is_set():
             self._put_back(claim)
-        took_s: dict[str, float] = {}
         with ExitStack() as locks:
             study = f"study {claim.job.study.study_instance_uid}"
             if not self._surely(lambda: locks.enter_context(self._presence.free(study))):
                 self._leave(claim, "DELAYED", error=claim.told.get("error"), after_s=SAME_STUDY_S, counts=False)
             steps = locks.enter_context(self._what(claim.job))
-            for step in steps:
-                with usable():
-                    took_s[step.name] = DBOS.run_step({"name": step.name}, self._step, step, claim)["took_s"]
-                if self._ending.is_set() and step is not steps[-1]:
+            took_s = self._done_before(claim, tuple(step.name for step in steps))
+            for number, step in enumerate(steps, start=1):
+                if step.name in took_s:
+                    continue
+                if self._ending.is_set():
                     self._put_back(claim)
+                took_s[step.name] = self._step(number, step, claim)
         self._tell(claim, "done", steps=took_s)
 
-    def _step(self, step: Step, claim: Claim) -> dict[str, float]:
+    def _done_before(self, claim: Claim, names: tuple[str, ...]) -> dict[str, float]:
+        """The steps that need not be done; those of an earlier release, which are none of *names*, are forgotten."""
+        if tuple(claim.done) == names[: len(claim.done)]:
+            return dict(claim.done)
+        done = self._database.done
+        self._surely(lambda: self._write(sa.delete(done).where(done.c.workflow_uuid == claim.job.job_id)))
+        return {}
+
+    def _step(self, number: int, step: Step, claim: Claim) -> float:
         """Nothing but how long it took is kept: what was found is in the archive, not in this database."""
-        began = time.monotonic()
+        began, began_ms = time.monotonic(), int(time.time() * 1000)
         try:
             self._apart(step.run, claim.job)
         except Left:
@@ -217,8 +271,18 @@ class DurableRunner:
         except Exception as error:  # noqa: BLE001 - one job must not end the runner; logged without data
             self._failed(step, claim, error)
         took_s = round(time.monotonic() - began, 3)
+        values = {
+            "job": claim.job.job_id,
+            "owner": claim.owner,
+            "number": number,
+            "step": step.name,
+            "began": began_ms,
+            "ended": began_ms + int(took_s * 1000),
+        }
+        if not self._surely(lambda: self._write(self._finished, values, engine=self._database.noting)):
+            raise Left  # it is somebody else's by now, or nobody's
         self._queue.observe({"event": "step", "step": step.name, "took_s": took_s})
-        return {"took_s": took_s}
+        return took_s
 
     def _apart(self, run: Callable[[Job], object], job: Job) -> None:
         """Run in a thread that nobody waits for at the end: one that hangs must not keep the process."""
@@ -264,23 +328,18 @@ class DurableRunner:
             case GiveUp(reason) | Refuse(reason):
                 self._leave(claim, "ERROR", error=reason)
 
-    def _begin_again(self, claim: Claim) -> None:
-        """An earlier release finished steps of its own, which are none of ours: every step can be done twice."""
-        done = self._database.done
-        forgotten = sa.delete(done).where(done.c.workflow_uuid == claim.job.job_id)
-        self._surely(lambda: self._write(forgotten))
-        self._put_back(claim)
-
     def _put_back(self, claim: Claim) -> None:
         self._leave(claim, "ENQUEUED", error=claim.told.get("error"), counts=False)
 
     def _claim(self, job_id: str) -> Claim:
         with usable(), self._database.working.connect() as connection:
             row = connection.execute(self._one, {"job": job_id}).one_or_none()
+            steps = connection.execute(self._done, {"job": job_id}).all()
         if row is None or row.status != "PENDING" or row.owner_xid is None:
             raise Left
         told = row.attributes or {}
-        return Claim(job_of(row), row.owner_xid, float(told.get("since", time.time())), told, time.monotonic())
+        done = {step.function_name: (step.completed_at_epoch_ms - step.started_at_epoch_ms) / 1000 for step in steps}
+        return Claim(job_of(row), row.owner_xid, float(told.get("since", time.time())), told, time.monotonic(), done)
 
     def _leave(self, claim: Claim, state: str, *, error: str | None, after_s: float = 0.0, counts: bool = True) -> None:
         """Write what becomes of the job, if it is still ours, and end this execution of it."""
@@ -307,9 +366,12 @@ class DurableRunner:
         self._surely(lambda: self._write(change))
         raise Left
 
-    def _write(self, change: sa.Update | sa.Delete) -> None:
-        with usable(), self._database.working.begin() as connection:
-            connection.execute(change)
+    def _write(
+        self, change: sa.Executable, values: Mapping[str, Any] | None = None, *, engine: sa.Engine | None = None
+    ) -> int:
+        """How many rows it changed."""
+        with usable(), (engine or self._database.working).begin() as connection:
+            return connection.execute(change, values).rowcount
 
     def _tell(
         self,
