@@ -1,11 +1,11 @@
-"""A server that is away is left alone for a while, so that it does not use up the attempts of every job that waits."""
+"""A server that is away is left alone for a while, and one that is there is not asked for too much at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import wraps
-from threading import Lock
-from typing import Any, TypeVar, cast
+from threading import BoundedSemaphore, Lock
+from typing import Any, Protocol, TypeVar, cast
 
 from plugin.errors import TransientError, UnavailableError
 
@@ -13,8 +13,27 @@ Answer = TypeVar("Answer")
 Server = TypeVar("Server")
 
 
+class Gate(Protocol):
+    """What calls of a server go through."""
+
+    def call(self, ask: Callable[[], Answer]) -> Answer:
+        """What *ask* answers."""
+
+
+class Bound:
+    """Lets at most *most* calls through at the same time; the others wait for their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._room = BoundedSemaphore(most)
+
+    def call(self, ask: Callable[[], Answer]) -> Answer:
+        """What *ask* answers."""
+        with self._room:
+            return ask()
+
+
 class Breaker:
-    """Counts the failures of one server in a row. Safe to use from several threads.
+    """Counts the failures of one server in a row, so that its absence costs no job an attempt. Safe for threads.
 
     After *most* of them nothing is asked for *rest_s* seconds; then one call goes through, and its outcome decides:
     an answer closes the matter, another failure begins the rest anew. Only a TransientError is a failure; a server that
@@ -78,24 +97,25 @@ class Breaker:
 
 
 class _Guarded:
-    """*server*, each of whose methods is called through *breaker*."""
+    """*server*, whose methods, or *only* some, are called through *gate*."""
 
-    def __init__(self, server: object, breaker: Breaker) -> None:
+    def __init__(self, server: object, gate: Gate, only: Container[str] | None) -> None:
         self._server = server
-        self._breaker = breaker
+        self._gate = gate
+        self._only = only
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._server, name)
-        if not callable(method):
+        if not callable(method) or (self._only is not None and name not in self._only):
             return method
 
         @wraps(method)
         def through(*arguments: Any, **named: Any) -> Any:
-            return self._breaker.call(lambda: method(*arguments, **named))
+            return self._gate.call(lambda: method(*arguments, **named))
 
         return through
 
 
-def guarded(server: Server, breaker: Breaker) -> Server:
-    """*server* behind *breaker*."""
-    return cast(Server, _Guarded(server, breaker))
+def guarded(server: Server, gate: Gate, *, only: Container[str] | None = None) -> Server:
+    """*server* behind *gate*, or *only* those of its methods."""
+    return cast(Server, _Guarded(server, gate, only))

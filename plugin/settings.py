@@ -198,6 +198,10 @@ class Settings(BaseSettings):
         default=None, description="PostgreSQL database of jobs and reports; unset: a file in data_dir."
     )
     jobs_at_once: int = Field(default=1, ge=1, le=64, description="Jobs that one process works on at the same time.")
+    reads_at_once: int = Field(
+        default=4, ge=1, le=64, description="Images that jobs fetch and decode at the same time."
+    )
+    writes_at_once: int = Field(default=4, ge=1, le=64, description="Results that jobs write at the same time.")
     audit_fhir: bool = Field(default=True, description="Copy the audit trail to the FHIR server, if there is one.")
     audit_syslog: str | None = Field(default=None, description="Syslog server for it, over TLS, host:port.")
     audit_syslog_ca_file: Path | None = Field(default=None, description="Authorities its certificate is of.")

@@ -15,7 +15,7 @@ from plugin.attempt import GroundingWork
 from plugin.audit.access import record_of
 from plugin.audit.address import syslog_address
 from plugin.batching import Batching, SharedModel
-from plugin.breaker import Breaker, guarded
+from plugin.breaker import Bound, Breaker, guarded
 from plugin.doctor import Finding, archive, reports
 from plugin.endpoint import Endpoint
 from plugin.errors import InputError, TransientError
@@ -732,6 +732,17 @@ def patient(edges: Edges) -> Edges:
     )
 
 
+def bounded(edges: Edges, *, reads: int, writes: int) -> Edges:
+    """*edges* where so many images are read, and so many results are written, at the same time."""
+    writing = Bound(writes)
+    archive = guarded(edges.archive, Bound(reads), only=("read",))
+    return replace(
+        edges,
+        archive=guarded(archive, writing, only=("store", "remove")),
+        reports=guarded(edges.reports, writing, only=("write",)),
+    )
+
+
 def make_services(settings: Settings, tools: Tools) -> Services:
     """Everything the service's routes call."""
     from plugin.dicom.pixels import radiograph_of
@@ -742,11 +753,12 @@ def make_services(settings: Settings, tools: Tools) -> Services:
     metrics.watch(queue)
     model = make_model(settings, tools, metrics=metrics)
     intake = make_intake(settings, edges, queue=queue, makers=model.makers)
+    working = bounded(patient(edges), reads=settings.reads_at_once, writes=settings.writes_at_once)
 
     return Services(
         queue=queue,
         results=edges.results,
-        work=traced(GroundingWork(intake, patient(edges), model.tools, make_page_url(settings)), settings.otlp_url),
+        work=traced(GroundingWork(intake, working, model.tools, make_page_url(settings)), settings.otlp_url),
         intake=intake,
         grounder=model.grounder,
         read_report=tools.read_report,

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from servers import OUTPUT, ROOT
 
-from plugin import flow
 from plugin.durable import Database, DurableQueue
 from plugin.policy import Policy
 from plugin.ports import Job, JobState, Step, independent
 from plugin.values import StudyRef
 
-STEPS = tuple(flow.STEPS)
+# Those of plugin.flow, without all that it imports: workers have to start fast.
+STEPS = ("match", "fetch", "read", "ground", "write-dicom", "write-fhir", "verify", "finish")
 MOMENTS = ("before", "within", "after")
 
 
@@ -180,12 +180,13 @@ def main() -> None:
     url, folder, told = sys.argv[1:]
     given = json.loads(told)
     orders = Orders(**given | {"steps": tuple(given["steps"]), "dies": tuple(map(tuple, given["dies"]))})
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     queue = queue_at(url, orders)
     runner = queue.runner(independent(*steps_of(Results(Path(folder)), orders)))
     runner.start()
-    ending.wait()
+    while not ended:  # a wait without a limit may miss a signal that comes just before it
+        time.sleep(0.05)
     runner.stop(5)
     queue.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import threading
+from queue import Empty, SimpleQueue
 
 from rich.console import Console
 
@@ -11,6 +12,8 @@ from plugin.service.logs import show_jobs
 from plugin.service.metrics import serve_metrics
 from plugin.settings import load_settings
 from plugin.wiring import make_services, make_tools
+
+LOOK_S = 0.5
 
 
 def run() -> int:
@@ -21,16 +24,23 @@ def run() -> int:
     settings = load_settings()
     with Console().status("Loading the model"):
         services = make_services(settings, make_tools(settings))
-    ending = threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: ending.set())
-    signal.signal(signal.SIGHUP, lambda *_: services.renew())
+    told: SimpleQueue[int] = SimpleQueue()
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(sign, lambda number, _: told.put(number))
     show_jobs()
     if settings.metrics_port is not None and services.metrics is not None:
         serve_metrics(services.metrics, host=settings.host, port=settings.metrics_port)
     runner = services.queue.runner(services.work)
     runner.start()
     Console().print("Working (Ctrl-C ends it)")
-    ending.wait()
+    while _next(told) == signal.SIGHUP:
+        services.renew()
     runner.stop()
     return 0
+
+
+def _next(told: SimpleQueue[int]) -> int:
+    """The next signal. Waiting without a limit may miss one that comes just before the wait begins."""
+    while True:
+        with contextlib.suppress(Empty):
+            return told.get(timeout=LOOK_S)

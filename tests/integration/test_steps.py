@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import job_worker
 import pytest
 from year import MemoryFhir, Site, Squares, Told, read
 
@@ -111,6 +112,10 @@ def test_a_step_that_another_process_begins_with_leaves_what_an_undisturbed_job_
 
     assert everything(disturbed) == everything(undisturbed)
     disturbed.check()
+
+
+def test_workers_are_killed_in_the_steps_that_there_are() -> None:
+    assert job_worker.STEPS == NAMES
 
 
 def test_an_attempt_reads_each_image_once_and_asks_the_model_once(site: Site) -> None:

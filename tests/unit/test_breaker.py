@@ -1,10 +1,13 @@
-"""A server that is away is left alone, and asked again in time."""
+"""A server that is away is left alone, and asked again in time; one that is there is not asked too much at once."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event, Lock
+
 import pytest
 
-from plugin.breaker import Breaker, guarded
+from plugin.breaker import Bound, Breaker, guarded
 from plugin.errors import InputError, TransientError, UnavailableError
 from plugin.policy import Fault, failure_of
 
@@ -116,3 +119,60 @@ def test_a_server_that_refuses_is_there(behind: Server, server: Server) -> None:
             behind.read("a")
 
     assert server.asked == 5
+
+
+class Busy:
+    """A server that notes how many calls of each kind are in it; reads leave in pairs."""
+
+    def __init__(self) -> None:
+        self.inside, self.most = 0, 0
+        self.pairs, self.lock, self.written = Barrier(2), Lock(), Event()
+
+    def read(self, number: int) -> int:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.pairs.wait(60)
+        with self.lock:
+            self.inside -= 1
+        return number
+
+    def read_after_a_write(self, number: int) -> int:
+        assert self.written.wait(60)
+        return number
+
+    def write(self) -> None:
+        self.written.set()
+
+
+def test_no_more_calls_are_in_a_server_than_there_is_room_for() -> None:
+    server = Busy()
+    behind = guarded(server, Bound(2), only=("read",))
+
+    with ThreadPoolExecutor(8) as jobs:
+        numbers = list(jobs.map(behind.read, range(8)))
+
+    assert numbers == list(range(8))
+    assert server.most == 2
+
+
+def test_writes_do_not_wait_for_reads_nor_reads_for_writes() -> None:
+    server = Busy()
+    behind = guarded(guarded(server, Bound(1), only=("read_after_a_write",)), Bound(1), only=("write",))
+
+    with ThreadPoolExecutor(4) as jobs:
+        reading = jobs.map(behind.read_after_a_write, range(3))
+        behind.write()
+        assert list(reading) == [0, 1, 2]
+
+
+def test_a_call_that_fails_makes_room_for_the_next() -> None:
+    server = Server()
+    server.error = TransientError("no answer")
+    behind = guarded(server, Bound(1))
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            behind.read("a")
+
+    server.error = None
+    assert behind.read("a") == "a"
