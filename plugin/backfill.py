@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from plugin.errors import InputError
 from plugin.intake import StudyTaken
 from plugin.values import StudyRef
+
+STOPPED = timedelta(minutes=2)
+"""A run tells of itself every few seconds, also while it waits for room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,68 @@ class Ledger:
         part.replace(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class BackfillProgress:
+    """How far a run of a backfill is.
+
+    Parameters
+    ----------
+    plan : its name, for people.
+    total, done : studies of this run.
+    """
+
+    plan: str
+    total: int
+    done: int
+    began: datetime
+    updated: datetime
+    ended: bool = False
+
+    @property
+    def per_minute(self) -> float:
+        """Studies a minute since the run began."""
+        return 60 * self.done / max((self.updated - self.began).total_seconds(), 1.0)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """How long the rest takes at that rate; None before the first study."""
+        return 60 * max(0, self.total - self.done) / self.per_minute if self.done else None
+
+    def is_stopped(self, now: datetime) -> bool:
+        """Whether the run was ended before it was done: it has not told of itself for a while."""
+        return not self.ended and now - self.updated > STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressFile:
+    """Where a run tells how far it is: a file, whole or not there."""
+
+    path: Path
+
+    def write(self, progress: BackfillProgress) -> None:
+        """Replace what it told."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        told = asdict(progress) | {"began": progress.began.isoformat(), "updated": progress.updated.isoformat()}
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(told), encoding="utf-8")
+        part.replace(self.path)
+
+
+def progress_in(folder: Path, *, now: datetime) -> tuple[BackfillProgress, ...]:
+    """What the runs of *folder* told, but for those that ended more than a day ago."""
+    found = (_progress(path) for path in sorted(folder.glob("backfill-*.progress")))
+    return tuple(each for each in found if each and now - each.updated < timedelta(days=1))
+
+
+def _progress(path: Path) -> BackfillProgress | None:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        moments = {name: datetime.fromisoformat(told[name]) for name in ("began", "updated")}
+        return BackfillProgress(**(told | moments))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def backfill(
     plan: Plan,
     ledger: Ledger,
@@ -138,6 +203,7 @@ class Pace:
     ----------
     queued : how many jobs wait now.
     most_queued : more are not let to wait, so that new studies and persons find room, and a stop costs little.
+    waiting : called again and again while there is no room.
     """
 
     per_minute: float
@@ -145,6 +211,7 @@ class Pace:
     most_queued: int
     clock: Callable[[], float]
     sleep: Callable[[float], object]
+    waiting: Callable[[], object] = lambda: None
     _next: float = 0.0
     _room: int = 0
 
@@ -157,6 +224,7 @@ class Pace:
         while self._room <= 0:
             self._room = self.most_queued - self.queued()
             if self._room <= 0:
+                self.waiting()
                 self.sleep(2.0)
         self._room -= 1
         wait_s = self._next - self.clock()

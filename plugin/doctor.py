@@ -54,6 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield hook(settings)
     if settings.mllp_port is not None:
         yield mllp(settings)
+    yield login(settings)
     if settings.fhir_key_file is not None:
         yield fhir_keys(settings)
     if settings.fhir_url is not None and settings.fhir_client_id is not None:
@@ -151,7 +152,7 @@ def events(settings: Settings) -> Finding:
     """Whose events are taken."""
     if settings.event_secret is not None:
         return Finding("events", "signed ones are taken")
-    if settings.on_loopback:
+    if not settings.reached_by_others:
         return Finding("events", "taken from this machine, unsigned")
     mend = "set SIGHTLINE_EVENT_SECRET, and the same in Orthanc's script"
     return Finding("events", "none is taken: others reach the service, and no secret is set", mend)
@@ -181,6 +182,34 @@ def reports(settings: Settings) -> Finding:
     except SightlineError as error:
         return Finding("report store", str(error), "check the settings that begin with SIGHTLINE_FHIR_")
     return Finding("report store", f"answers, FHIR {told.release.value}{f'; {told.note}' if told.note else ''}")
+
+
+def login(settings: Settings) -> Finding:
+    """Whether anybody has to log in, and whether everybody who logs people in answers with keys that can be used."""
+    from plugin.wiring import make_access, make_doors, make_issuer
+
+    what = "login"
+    try:
+        access = make_access(settings)
+        issuers = (
+            {"SIGHTLINE_LOGIN_ISSUER": make_issuer(settings, settings.login_issuer)} if settings.login_issuer else {}
+        )
+        if (doors := make_doors(settings)) is not None:
+            issuers |= {
+                f"the FHIR server at {name}": provider.issuer
+                for name, provider in doors.login.providers.items()
+                if provider.aud
+            }
+        for named, issuer in issuers.items():
+            try:
+                issuer.endpoints()
+            except SightlineError:
+                return Finding(what, f"{named} does not say who it is and how people log in", f"Check {named}.")
+    except InputError as error:
+        return Finding(what, "the service would not start", str(error))
+    if access.cookie or issuers:
+        return Finding(what, f"{len(issuers)} to log in at, answering")
+    return Finding(what, "of programs alone" if access.limits else "none: demo mode, for this machine alone")
 
 
 def fhir_keys(settings: Settings) -> Finding:

@@ -256,9 +256,12 @@ class Intake:
     def decide(self, report_id: str, studies: tuple[StudyRef, ...], *, who: str, reason: str, revision: int) -> Entry:
         """Keep a person's word about an ambiguous report, and act on it; the same word again changes nothing.
 
+        Another word about what was decided goes before the earlier one, which is kept: what was made of the report in
+        studies that it is no longer about is taken back.
+
         Parameters
         ----------
-        studies : of the candidates, those that it is about; none: it is about none of them.
+        studies : of the choices, those that it is about; none: it is about none of them.
         revision : of the entry that the person saw.
 
         Raises
@@ -266,9 +269,9 @@ class Intake:
         MissingError
             If no such report is known.
         StaleError
-            If it changed since, or was decided already.
+            If it changed since, or was decided.
         InputError
-            If a study is none of the candidates.
+            If a study is none of the choices.
         TransientError
             If the book cannot be used now.
         """
@@ -278,12 +281,14 @@ class Intake:
         word = entry.decision
         if word and (word.studies, word.who, word.reason) == (studies, who, reason):
             return entry
-        if entry.revision != revision or entry.outcome is not Outcome.REVIEW:
+        if entry.revision != revision or not entry.choices:
             raise StaleError("The report changed since you looked at it, or was decided: open the list again.")
-        if not set(studies) <= set(entry.candidates):
+        if not set(studies) <= set(entry.choices):
             raise InputError("A chosen study is none of the candidates.")
         now = self.clock()
-        decided = replace(entry, decision=Decided(studies, entry.candidates, who, reason, now), due=now, updated=now)
+        earlier = (*word.before, replace(word, before=())) if word else ()
+        said = Decided(studies, entry.choices, who, reason, now, earlier)
+        decided = replace(entry, decision=said, due=now, updated=now)
         if not self.book.settle(decided, after=revision):
             raise StaleError("The report changed since you looked at it, or was decided: open the list again.")
         with contextlib.suppress(SightlineError):  # the word is kept, and acted on when all is there again
@@ -300,7 +305,7 @@ class Intake:
         InputError
             If one of them refuses us.
         """
-        return Comparison(self.reports.describe(entry.report_id), tuple(map(self._candidate, entry.candidates)))
+        return Comparison(self.reports.describe(entry.report_id), tuple(map(self._candidate, entry.choices)))
 
     def _candidate(self, study: StudyRef) -> Candidate:
         told = next(iter(self.archive.search(study=study)), StudyDescription(study))

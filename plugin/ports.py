@@ -338,6 +338,7 @@ class Decided:
     among : the studies that the person chose from.
     who : free text, as the person gave it.
     made : UTC.
+    before : the words that this one changed, the first one first; they have none before them.
     """
 
     studies: tuple[StudyRef, ...]
@@ -345,6 +346,7 @@ class Decided:
     who: str
     reason: str
     made: datetime
+    before: tuple[Decided, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +384,14 @@ class Entry:
     keys: tuple[str, ...] = ()
     decision: Decided | None = None
 
+    @property
+    def choices(self) -> tuple[StudyRef, ...]:
+        """The studies that a person chooses from, or chose from when they may choose otherwise now; else none."""
+        if self.outcome is Outcome.REVIEW:
+            return self.candidates
+        decided = self.decision is not None and self.outcome in (Outcome.QUEUED, Outcome.IGNORED)
+        return self.decision.among if decided and self.decision else ()
+
 
 class ReportBook(Protocol):
     """What became of every report that was noticed, and how far each feed was read. Shared by threads and processes.
@@ -409,6 +419,9 @@ class ReportBook(Protocol):
 
     def listed(self, outcome: Outcome, *, limit: int = 100) -> tuple[Entry, ...]:
         """The reports with that outcome, the longest standing first."""
+
+    def decided(self, *, limit: int = 100) -> tuple[Entry, ...]:
+        """The reports that a person decided about, the last changed first."""
 
     def counts(self) -> dict[Outcome, int]:
         """How many reports have each outcome."""
@@ -587,6 +600,17 @@ class JobQueue(Protocol):
 
     def list(self, limit: int = 100, *, state: JobState | None = None) -> tuple[Job, ...]:
         """Jobs, the last changed first; those in *state* alone, if it is given."""
+
+    def page(
+        self, limit: int, *, state: JobState | None = None, words: str = "", before: str | None = None
+    ) -> tuple[tuple[Job, ...], str | None]:
+        """Jobs as :meth:`list`, page by page, and *before* of the next page; None when there is none.
+
+        Parameters
+        ----------
+        words : only jobs that have them in their study's UID, their id or their error, however they are capitalised.
+        before : what came with the page before; what is not from there begins anew.
+        """
 
     def replay(self, job_id: str) -> Job | None:
         """Do a job that ended once more, from its first step and with all its attempts; None if there is none such.

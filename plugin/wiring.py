@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from plugin.attempt import GroundingWork
 from plugin.audit.access import record_of
 from plugin.audit.address import syslog_address
+from plugin.backfill import progress_in
 from plugin.batching import Batching, SharedModel
 from plugin.breaker import Bound, Breaker, guarded
 from plugin.doctor import Finding, archive, reports
@@ -771,6 +772,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
         ),
         metrics=metrics,
         decisions=Decisions(edges.decisions, queue) if edges.decisions else None,
+        progress=lambda: progress_in(settings.data_dir, now=datetime.now(UTC)),
         renew=model.renew_aside,
     )
 

@@ -72,6 +72,14 @@ class MemoryQueue:
             jobs = [entry.job for entry in self.entries.values() if state in (None, entry.job.state)]
             return tuple(sorted(jobs, key=lambda job: job.updated, reverse=True)[:limit])
 
+    def page(
+        self, limit: int, *, state: JobState | None = None, words: str = "", before: str | None = None
+    ) -> tuple[tuple[Job, ...], str | None]:
+        found = sorted(self.list(len(self.entries), state=state), key=_key, reverse=True)
+        found = [job for job in found if words.lower() in _words(job).lower()]
+        found = [job for job in found if before is None or _key(job) < before]
+        return tuple(found[:limit]), _key(found[limit - 1]) if len(found) > limit else None
+
     def replay(self, job_id: str) -> Job | None:
         with self.lock:
             entry = self.entries.get(job_id)
@@ -140,6 +148,14 @@ class MemoryQueue:
             attempts = entry.job.attempts - (0 if counts else 1)
             entry.job = replace(entry.job, state=state, error=error, attempts=attempts, updated=now)
             entry.due = now + timedelta(seconds=after_s)
+
+
+def _words(job: Job) -> str:
+    return f"{job.job_id} {job.study.study_instance_uid} {job.error or ''}"
+
+
+def _key(job: Job) -> str:
+    return f"{job.updated.isoformat()} {job.job_id}"
 
 
 @dataclass(slots=True)

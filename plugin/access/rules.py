@@ -100,6 +100,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("metrics", READ, "/metrics", frozenset({OPERATOR, SERVICE})),
     Rule("description", READ, "/openapi.json", EVERYBODY),
     Rule("home", READ, "/", STAFF),
+    Rule("worklist-parts", READ, "/worklist/{name}", STAFF),
     Rule("icon", READ, "/favicon.ico", EVERYBODY),
     Rule("submit", ("POST",), "/studies", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
     Rule("jobs", READ, "/jobs", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
@@ -137,6 +138,14 @@ RULES: Final[tuple[Rule, ...]] = (
         writes="Observation",
     ),
     Rule("predict", ("POST",), "/predict", frozenset({RADIOLOGIST, SERVICE})),
+    # FHIRcast: its web sockets are opened by the address that a subscription was answered with.
+    Rule("hub", ("POST",), "/api/hub", frozenset({RADIOLOGIST, SERVICE})),
+    Rule("hub-topic", ("POST",), "/api/hub/{topic}", frozenset({RADIOLOGIST, SERVICE})),
+    Rule("hub-current", READ, "/api/hub/{topic}", frozenset({RADIOLOGIST, SERVICE})),
+    Rule("hub-socket", ("WS",), "/api/hub/socket/{endpoint}", entry=Entry.OWN_PROOF),
+    Rule("hub-configuration", READ, "/.well-known/fhircast-configuration", entry=Entry.OPEN),
+    Rule("hub-own-configuration", READ, "/api/hub/.well-known/fhircast-configuration", entry=Entry.OPEN),
+    Rule("cast", READ, _REPORT + "/fhircast", frozenset({RADIOLOGIST, SERVICE}), reads="DiagnosticReport"),
     # FHIR.
     Rule("fhir-metadata", READ, "/fhir/metadata", EVERYBODY),
     Rule("fhir-reports", READ, "/fhir/DiagnosticReport", READERS, reads="DiagnosticReport"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from plugin.backfill import Ledger, Pace, Plan, Tally, backfill
+from plugin.backfill import BackfillProgress, Ledger, Pace, Plan, ProgressFile, Tally, backfill
 from plugin.ports import JobState, Priority
 from plugin.settings import Settings, load_settings
 from plugin.wiring import make_days, make_edges, make_intake, make_queue, make_tools
+
+EVERY_S = 3.0
 
 
 def run(plan: Plan, *, per_minute: float, most_queued: int, dry_run: bool) -> int:
@@ -41,7 +45,15 @@ def _take(  # noqa: PLR0917 - one call
         tools = make_tools(settings)
     queue = make_queue(settings, usual=Priority.BACKFILL)
     intake = make_intake(settings, make_edges(settings), queue=queue, makers=lambda: tools.makers)
-    pace = Pace(per_minute, lambda: queue.backlog().jobs[JobState.QUEUED], most_queued, time.monotonic, time.sleep)
+    told = _Telling(ProgressFile(ledger.path.with_suffix(".progress")), _name(plan), left)
+    pace = Pace(
+        per_minute,
+        lambda: queue.backlog().jobs[JobState.QUEUED],
+        most_queued,
+        time.monotonic,
+        time.sleep,
+        waiting=told.still,
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("Studies", total=left, rate="")
@@ -49,14 +61,52 @@ def _take(  # noqa: PLR0917 - one call
 
         def tell() -> None:
             progress.advance(task)
+            told.one()
             taken = progress.tasks[0].completed
             progress.update(task, rate=f"{60 * taken / max(time.monotonic() - began, 1):.0f} a minute")
 
         find = make_days(settings, plan.modality)
         try:
-            return backfill(plan, ledger, find=find, take=intake.study_taken, pace=pace, tell=tell)
+            tally = backfill(plan, ledger, find=find, take=intake.study_taken, pace=pace, tell=tell)
+            told.end()
+            return tally
         finally:
             queue.close()
+
+
+def _name(plan: Plan) -> str:
+    return f"of {plan.modality}, {plan.begin} to {plan.end}"
+
+
+class _Telling:
+    """Tells the worklist how far this run is, every few seconds."""
+
+    def __init__(self, file: ProgressFile, name: str, total: int) -> None:
+        self._file = file
+        now = datetime.now(UTC)
+        self._now = BackfillProgress(name, total, 0, now, now)
+        self._told = 0.0
+        self.still()
+
+    def one(self) -> None:
+        """One more study is taken."""
+        self._now = replace(self._now, done=self._now.done + 1)
+        self.still()
+
+    def still(self) -> None:
+        """It goes on."""
+        if time.monotonic() - self._told >= EVERY_S:
+            self._write()
+
+    def end(self) -> None:
+        """All are taken."""
+        self._now = replace(self._now, ended=True)
+        self._write()
+
+    def _write(self) -> None:
+        self._now = replace(self._now, updated=datetime.now(UTC))
+        self._file.write(self._now)
+        self._told = time.monotonic()
 
 
 def _report(tally: Tally) -> str:

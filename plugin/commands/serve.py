@@ -36,6 +36,7 @@ from plugin.wiring import (
 def run(*, work: bool = True) -> int:
     """Serve until interrupted; without *work*, jobs wait for ``sightline work``."""
     settings = load_settings()
+    make_access(settings)  # before the model is loaded, so that a service open to others is refused at once
     with Console().status("Loading the model"):
         tools = make_tools(settings)
     return serve(settings, tools=tools, work=work)
@@ -64,6 +65,7 @@ def serve(settings: Settings, *, tools: Tools, at: str = "", work: bool = True) 
         fhir=make_fhir(settings),
         beside=tuple(part for part in (*audit.parts, mllp, reports, make_subscriber(settings)) if part is not None),
         hook=make_hook(settings, reports),
+        public_url=settings.public_url,
         release=make_release(settings),
         login=make_doors(settings),
     )

@@ -9,7 +9,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,12 @@ class DatabaseReportBook:
         chosen = f"{_SELECT} WHERE outcome = :outcome ORDER BY since, report_id LIMIT :most"
         with self._connection() as connection:
             return tuple(map(_entry, self._do(connection, chosen, outcome=outcome.value, most=limit)))
+
+    def decided(self, *, limit: int = 100) -> tuple[Entry, ...]:
+        """The reports that a person decided about, the last changed first."""
+        chosen = f"{_SELECT} WHERE decision IS NOT NULL ORDER BY updated DESC, report_id LIMIT :most"
+        with self._connection() as connection:
+            return tuple(map(_entry, self._do(connection, chosen, most=limit)))
 
     def counts(self) -> dict[Outcome, int]:
         """How many reports have each outcome."""
@@ -330,14 +336,8 @@ def _studies(uids: list[str]) -> tuple[StudyRef, ...]:
 
 
 def _values(entry: Entry) -> dict[str, object]:
-    decided = entry.decision
-    decision = decided and {
-        "studies": _uids(decided.studies),
-        "among": _uids(decided.among),
-        "who": decided.who,
-        "reason": decided.reason,
-        "made": _text(decided.made),
-    }
+    word = entry.decision
+    decision = word and _word(word) | {"before": [_word(each) for each in word.before]}
     return {
         "report_id": entry.report_id,
         "version": entry.version,
@@ -359,6 +359,7 @@ def _values(entry: Entry) -> dict[str, object]:
 
 def _entry(row: sa.Row[Any]) -> Entry:
     told = json.loads(row.decision) if row.decision else None
+    earlier = tuple(map(_decided, told.get("before", ()))) if told else ()
     return Entry(
         report_id=row.report_id,
         version=row.version,
@@ -374,12 +375,25 @@ def _entry(row: sa.Row[Any]) -> Entry:
         candidates=_studies(row.candidates.split()),
         jobs=tuple(row.jobs.split()),
         keys=tuple(row._mapping["keys"].split()),
-        decision=told
-        and Decided(
-            studies=_studies(told["studies"]),
-            among=_studies(told["among"]),
-            who=told["who"],
-            reason=told["reason"],
-            made=datetime.fromisoformat(told["made"]),
-        ),
+        decision=replace(_decided(told), before=earlier) if told else None,
+    )
+
+
+def _word(word: Decided) -> dict[str, object]:
+    return {
+        "studies": _uids(word.studies),
+        "among": _uids(word.among),
+        "who": word.who,
+        "reason": word.reason,
+        "made": _text(word.made),
+    }
+
+
+def _decided(told: Mapping[str, Any]) -> Decided:
+    return Decided(
+        studies=_studies(told["studies"]),
+        among=_studies(told["among"]),
+        who=told["who"],
+        reason=told["reason"],
+        made=datetime.fromisoformat(told["made"]),
     )

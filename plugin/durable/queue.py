@@ -133,6 +133,24 @@ class DurableQueue:
             chosen = chosen.where(status.c.status.in_([name for name, its in _STATES.items() if its is state]))
         return self._rows(chosen.order_by(status.c.updated_at.desc(), status.c.created_at.desc()).limit(limit))
 
+    def page(
+        self, limit: int, *, state: JobState | None = None, words: str = "", before: str | None = None
+    ) -> tuple[tuple[Job, ...], str | None]:
+        """Jobs, the last changed first, and where the next page begins."""
+        status = self.database.status
+        key = (status.c.updated_at, status.c.workflow_uuid)
+        chosen = sa.select(status).where(status.c.name == WORKFLOW)
+        if state is not None:
+            chosen = chosen.where(status.c.status.in_([name for name, its in _STATES.items() if its is state]))
+        if words:
+            told = (status.c.workflow_uuid, *(status.c.attributes[name].as_string() for name in ("study", "error")))
+            chosen = chosen.where(sa.or_(*(each.icontains(words, autoescape=True) for each in told)))
+        if (begin := _key_of(before)) is not None:
+            chosen = chosen.where(sa.tuple_(*key) < begin)
+        jobs = self._rows(chosen.order_by(*(each.desc() for each in key)).limit(limit + 1))
+        shown = jobs[:limit]
+        return shown, _key_text(shown[-1]) if len(jobs) > limit else None
+
     def replay(self, job_id: str) -> Job | None:
         """Do a job that ended once more, with all its attempts."""
         job = self.get(job_id)
@@ -275,6 +293,15 @@ def job_of(row: sa.Row[Any]) -> Job:
         report=report,
         priority=Priority(row.priority) if row.priority in set(Priority) else Priority.NEW,
     )
+
+
+def _key_text(job: Job) -> str:
+    return f"{round(job.updated.timestamp() * 1000)}.{job.job_id}"
+
+
+def _key_of(text: str | None) -> tuple[int, str] | None:
+    moment, _, job_id = (text or "").partition(".")
+    return (int(moment), job_id) if moment.isdecimal() and len(moment) < 16 else None
 
 
 def _error(row: sa.Row[Any], told: Mapping[str, Any]) -> str | None:

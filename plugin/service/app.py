@@ -15,6 +15,7 @@ from plugin import __version__
 from plugin.errors import InputError
 from plugin.page.release import IMMEDIATELY, Rules
 from plugin.ports import Priority
+from plugin.service.casting import casting_router
 from plugin.service.chart import chart_router
 from plugin.service.decisions import LeftDecisions, decisions_router
 from plugin.service.entrance import Access, Entrance, check_rules
@@ -22,6 +23,7 @@ from plugin.service.events import Admission, any_event, events_router
 from plugin.service.fhir import FhirService, fhir_router
 from plugin.service.guard import Guard, Shield
 from plugin.service.health import health_router
+from plugin.service.hub import Hub, hub_router
 from plugin.service.keys import keys_router
 from plugin.service.login import Doors, login_router
 from plugin.service.metrics import metrics_router
@@ -33,11 +35,14 @@ from plugin.service.review import review_router
 from plugin.service.studies import studies_router, submission, taking
 from plugin.service.viewer import Viewer, serve_files, viewer_router
 from plugin.service.watcher import Watcher
+from plugin.service.worklist import Counter, counts_of, worklist_router
 from plugin.watch import Watch
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # A DICOM file of 64 MiB in base64.
 MAX_BODY_BYTES = 88 * 1024 * 1024
+# What comes by a web socket are short answers; events come by POST.
+MAX_SOCKET_BYTES = 64 * 1024
 
 
 def create_app(
@@ -55,6 +60,7 @@ def create_app(
     fhir: FhirService | None = None,
     beside: tuple[Part, ...] = (),
     hook: APIRouter | None = None,
+    public_url: str | None = None,
     release: Rules = IMMEDIATELY,
     login: Doors | None = None,
 ) -> FastAPI:
@@ -76,6 +82,7 @@ def create_app(
     fhir : when given, multimedia reports are served to FHIR clients.
     beside : what else runs while the service does.
     hook : when given, where a FHIR server tells that reports may have come.
+    public_url : how browsers reach the service, for addresses of web sockets; None: as they asked.
     release : when patients see a report; by default as soon as it is final.
     login : when given, people log in with a browser.
 
@@ -106,7 +113,8 @@ def create_app(
         lifespan=lifespan,
     )
     asked = submission(taking(services, priority=Priority.PERSON))
-    app.include_router(studies_router(services, asked, viewer=viewer is not None))
+    app.include_router(studies_router(services, asked))
+    app.include_router(worklist_router(services, Counter(lambda: counts_of(services)), viewer=viewer is not None))
     app.include_router(
         pages_router(
             Pages(services.results, viewer=viewer is not None, decides=services.decisions is not None, rules=release)
@@ -117,6 +125,8 @@ def create_app(
     app.include_router(events_router(admit, submission(taken)))
     app.include_router(predict_router(services))
     app.include_router(health_router(services.checks))
+    app.include_router(hub_router(Hub(), public_url=public_url))
+    app.include_router(casting_router(services.results))
     optional = (
         metrics_router(services.metrics) if services.metrics else None,
         fhir_router(fhir) if fhir else None,
@@ -178,6 +188,7 @@ def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object], 
         config = uvicorn.Config(
             app,
             access_log=False,
+            ws_max_size=MAX_SOCKET_BYTES,
             log_level="warning",
             server_header=False,
             proxy_headers=bool(proxies),

@@ -25,7 +25,10 @@ def chart_router(reports: MultimediaReports) -> APIRouter:
     router = APIRouter(tags=["studies"])
 
     @router.get(
-        "/chart", response_class=HTMLResponse, responses=RESPONSES | NOT_FOUND, summary="The studies of one patient"
+        "/chart",
+        response_class=HTMLResponse,
+        responses=RESPONSES | NOT_FOUND,
+        summary="The studies of one patient",
     )
     def chart(visit: VisitNow) -> Response:
         """A list for people; a single study opens at once."""
@@ -56,7 +59,7 @@ def audience_of(caller: Caller) -> Audience:
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
 
 
 @cache

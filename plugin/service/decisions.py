@@ -11,18 +11,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from plugin.access.caller import Proof
 from plugin.access.visit import Visit
 from plugin.decisions import MOST_REGIONS, MOST_VERTICES, Word
-from plugin.errors import InputError, MissingError, TransientError
+from plugin.errors import MissingError, TransientError
 from plugin.page.document import DecisionPart, EvidenceDocument, decision_part, read_evidence
 from plugin.ports import JobState, KeptDecision
 from plugin.service.entrance import VisitNow
 from plugin.service.parts import Results, Services
+from plugin.service.people import person_of
 from plugin.service.problems import GONE, MEDIA_TYPE, NOT_FOUND, RESPONSES, Problem
 from plugin.service.results import ReportId, StudyUid, result_file
 from plugin.taking import ChangedError, Decisions, Place
-from plugin.values import Person, Ruling
+from plugin.values import Ruling
 
 _REPORT = "/studies/{study_instance_uid}/reports/{report_id}"
 _CHANGED: dict[int | str, dict[str, Any]] = {
@@ -110,7 +110,7 @@ def decisions_router(services: Services, decisions: Decisions) -> APIRouter:
         """
         if if_match is None:
             raise HTTPException(428, "Send If-Match with the tag of what was looked at.")
-        word = Word(if_match.strip().strip('"'), said.ruling, _person(visit, said.who), said.reason, said.regions)
+        word = Word(if_match.strip().strip('"'), said.ruling, person_of(visit, said.who), said.reason, said.regions)
         try:
             place = decisions.decide(
                 document(visit, study_instance_uid, report_id), (tracking_uid, said.sop_instance_uid), word
@@ -145,16 +145,6 @@ class LeftDecisions:
     def _version(self, kept: KeptDecision) -> str | None:
         reports = self.results.reports(kept.study)
         return next((each.ref.version for each in reports if each.ref.report_id == kept.report_id), None)
-
-
-def _person(visit: Visit, named: str) -> Person:
-    """Whoever signed in; in demo mode, whom the request names."""
-    caller = visit.caller
-    if caller.proof is not Proof.DEMO:
-        return Person(caller.user or caller.id, caller.id)
-    if not named.strip():
-        raise InputError("Say who decides.")
-    return Person(" ".join(named.split()))
 
 
 def answer_of(place: Place) -> PlaceAnswer:

@@ -87,11 +87,13 @@ class Entrance:
         *,
         access: Access,
         release: Rules = IMMEDIATELY,
+        rules: tuple[Rule, ...] = RULES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
         self._access = access
         self._release = release
+        self._rules = rules
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +128,7 @@ class Entrance:
             self._tell(scope, decided, status or 500)
 
     async def _decided(self, scope: Scope) -> _Decided:
-        rule = rule_for(_method(scope), scope["path"])
+        rule = rule_for(_method(scope), scope["path"], self._rules)
         if rule is not None and rule.entry is not Entry.ROLES:
             return _Decided(rule)
         try:

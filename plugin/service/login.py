@@ -198,4 +198,4 @@ def _page(title: str, body: str, *, status: int = 200, form: bool = False) -> HT
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")

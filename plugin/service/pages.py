@@ -18,7 +18,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from plugin.access.caller import Proof, Role
+from plugin.access.caller import Role
 from plugin.access.visit import Visit
 from plugin.page.document import EvidenceDocument, read_evidence
 from plugin.page.linking import STYLE, asset, modules
@@ -29,6 +29,7 @@ from plugin.page.waiting import withheld_page
 from plugin.page.words import Audience
 from plugin.service.entrance import VisitNow
 from plugin.service.parts import Results, study_of
+from plugin.service.people import is_named
 from plugin.service.problems import GONE, NOT_FOUND, RESPONSES
 from plugin.service.results import ReportId, StudyUid, result_file
 from plugin.values import StudyRef
@@ -117,7 +118,7 @@ class Shown:
             maps={uid: href for (uid, href), found in zip(maps.items(), drawn, strict=True) if found is not None},
             viewer="../../viewer" if self.pages.viewer else "",
             decisions="decisions" if self.pages.decides and self.for_work else "",
-            named=self.visit.caller.proof is Proof.DEMO,
+            named=is_named(self.visit),
             files=tuple((name, f"radiologist/files/{name}") for name in _FILES if read(study, name, report_id)),
         )
 

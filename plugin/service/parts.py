@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from plugin.backfill import BackfillProgress
 from plugin.errors import InputError
 from plugin.intake import Intake
 from plugin.ports import Grounder, JobQueue, ReportReader, Work
@@ -49,6 +50,7 @@ class Services:
     intake : makes jobs of what is noticed: one for each study and report version.
     grounder : the model in force, as a person asks it who waits.
     read_dicom : one radiograph from the bytes of a DICOM file; raises InputError.
+    progress : how far long work is, for the worklist.
     decisions : takes what radiologists decide; None: nobody can.
     metrics : what this process counts, for ``/metrics``.
     checks : what ``/health/ready`` asks.
@@ -65,6 +67,7 @@ class Services:
     checks: tuple[Check, ...] = ()
     metrics: Metrics | None = None
     decisions: Decisions | None = None
+    progress: Callable[[], Iterable[BackfillProgress]] = tuple
     renew: Callable[[], None] = lambda: None
 
 

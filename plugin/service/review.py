@@ -25,11 +25,14 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from plugin.access.visit import Visit
 from plugin.errors import InputError, MissingError, TransientError
 from plugin.intake import Comparison, Intake, StaleError
 from plugin.page.view import content_security_policy
 from plugin.ports import Decided, Entry, Outcome
+from plugin.service.entrance import VisitNow
 from plugin.service.parts import study_of
+from plugin.service.people import is_named, person_of
 from plugin.service.problems import MEDIA_TYPE, NOT_FOUND, RESPONSES, Problem
 
 MOST_LISTED = 100
@@ -57,6 +60,7 @@ class DecisionPart(BaseModel):
     who: str
     reason: str
     made: datetime
+    before: list[DecisionPart] = Field(default=[], description="Earlier words that this one changed, the first first.")
 
 
 class ReportState(BaseModel):
@@ -77,6 +81,7 @@ class ReviewAnswer(BaseModel):
 
     counts: dict[Outcome, int]
     reports: list[ReportState]
+    decided: list[ReportState] = Field(description="Those that a person decided about, the last changed first.")
 
 
 class StudyChoice(BaseModel):
@@ -85,7 +90,7 @@ class StudyChoice(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     studies: list[str] = Field(max_length=50)
-    who: str = Field(min_length=1, max_length=200)
+    who: str = Field("", max_length=200, description="Who decides; only where nobody signs in.")
     reason: str = Field(min_length=1, max_length=2000)
     revision: int = Field(ge=0)
 
@@ -113,10 +118,10 @@ def review_router(intake: Intake) -> APIRouter:
         response_model=ReportState,
         summary="One report, for browsers with its candidates side by side",
     )
-    def one(report_id: ReportId, request: Request) -> Response:
+    def one(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
         """JSON, or a page for browsers: there, report and studies are compared as they are now."""
         if _wants_page(request):
-            return HTMLResponse(desk.page_of(report_id))
+            return HTMLResponse(desk.page_of(report_id, visit))
         return _json(state_of(desk.entry(report_id)))
 
     @router.post(
@@ -126,9 +131,9 @@ def review_router(intake: Intake) -> APIRouter:
         openapi_extra=_CHOICE_BODY,
         summary="Say which studies a report is about",
     )
-    async def decide(report_id: ReportId, request: Request) -> Response:
-        """The same word twice changes nothing; another one about what is decided is refused."""
-        return await run_in_threadpool(desk.decided, report_id, await _sent(request))
+    async def decide(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
+        """The same word twice changes nothing; another one goes before it, by who knows what was decided (revision)."""
+        return await run_in_threadpool(desk.decided, report_id, await _sent(request), visit)
 
     @router.post(
         "/review/{report_id}/check",
@@ -136,9 +141,9 @@ def review_router(intake: Intake) -> APIRouter:
         response_model=ReportState,
         summary="Look at a report again now",
     )
-    async def check(report_id: ReportId, request: Request) -> Response:
+    async def check(report_id: ReportId, request: Request, visit: VisitNow) -> Response:
         """Takes the report as if it had just come."""
-        return await run_in_threadpool(desk.checked, report_id, await _sent(request))
+        return await run_in_threadpool(desk.checked, report_id, await _sent(request), visit)
 
     return router
 
@@ -197,7 +202,8 @@ class _Desk:
     def listed(self) -> ReviewAnswer:
         book = self._intake.book
         reports = [state_of(each) for outcome in LISTED for each in book.listed(outcome, limit=MOST_LISTED)]
-        return ReviewAnswer(counts=book.counts(), reports=reports)
+        decided = [state_of(each) for each in book.decided(limit=MOST_LISTED)]
+        return ReviewAnswer(counts=book.counts(), reports=reports, decided=decided)
 
     def entry(self, report_id: str) -> Entry:
         found = self._intake.book.entry(report_id)
@@ -208,9 +214,16 @@ class _Desk:
     def list_page(self) -> str:
         book = self._intake.book
         lists = [(outcome, book.listed(outcome, limit=MOST_LISTED)) for outcome in LISTED]
-        return _rendered("review.html", lists=lists, counts=book.counts(), address=address_of, token=self._token)
+        return _rendered(
+            "review.html",
+            lists=lists,
+            decided=book.decided(limit=MOST_LISTED),
+            counts=book.counts(),
+            address=address_of,
+            token=self._token,
+        )
 
-    def page_of(self, report_id: str, *, said: str = "") -> str:
+    def page_of(self, report_id: str, visit: Visit, *, said: str = "") -> str:
         entry = self.entry(report_id)
         try:
             compared = self._intake.compare(entry)
@@ -221,26 +234,31 @@ class _Desk:
             entry=entry,
             rows=() if compared is None else comparison_rows(compared),
             said=said,
+            named=is_named(visit),
             address=address_of,
             token=self._token(entry),
         )
 
-    def decided(self, report_id: str, sent: _Sent) -> Response:
+    def decided(self, report_id: str, sent: _Sent, visit: Visit) -> Response:
         self._check_form(report_id, sent)
         try:
             choice = sent.choice()
             studies = tuple(dict.fromkeys(map(study_of, choice.studies)))
             entry = self._intake.decide(
-                report_id, studies, who=choice.who, reason=choice.reason, revision=choice.revision
+                report_id,
+                studies,
+                who=person_of(visit, choice.who).name,
+                reason=choice.reason,
+                revision=choice.revision,
             )
         except MissingError as error:
             raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
         except InputError as error:
             status = HTTPStatus.CONFLICT if isinstance(error, StaleError) else HTTPStatus.UNPROCESSABLE_ENTITY
-            return self._refused(report_id, sent, status, str(error))
+            return self._refused(report_id, sent, visit, status, str(error))
         return _see_list() if sent.form else _json(state_of(entry))
 
-    def checked(self, report_id: str, sent: _Sent) -> Response:
+    def checked(self, report_id: str, sent: _Sent, visit: Visit) -> Response:
         self._check_form(report_id, sent)
         self.entry(report_id)
         try:
@@ -248,13 +266,13 @@ class _Desk:
         except (TransientError, InputError) as error:
             if not sent.form:
                 raise
-            return self._refused(report_id, sent, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return self._refused(report_id, sent, visit, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return _see_list() if sent.form else _json(state_of(self.entry(report_id)))
 
-    def _refused(self, report_id: str, sent: _Sent, status: HTTPStatus, why: str) -> Response:
+    def _refused(self, report_id: str, sent: _Sent, visit: Visit, status: HTTPStatus, why: str) -> Response:
         if not sent.form:
             raise HTTPException(status, why)
-        return HTMLResponse(self.page_of(report_id, said=why), status)
+        return HTMLResponse(self.page_of(report_id, visit, said=why), status)
 
     def _check_form(self, report_id: str, sent: _Sent) -> None:
         expected = self._mac(report_id)
@@ -283,14 +301,15 @@ def state_of(entry: Entry) -> ReportState:
         since=entry.since,
         due=entry.due,
         revision=entry.revision,
-        candidates=[study.study_instance_uid for study in entry.candidates],
+        candidates=[study.study_instance_uid for study in entry.choices],
         decision=_part_of(word) if word else None,
     )
 
 
 def _part_of(word: Decided) -> DecisionPart:
     studies = [study.study_instance_uid for study in word.studies]
-    return DecisionPart(studies=studies, who=word.who, reason=word.reason, made=word.made)
+    before = [_part_of(each) for each in word.before]
+    return DecisionPart(studies=studies, who=word.who, reason=word.reason, made=word.made, before=before)
 
 
 def comparison_rows(compared: Comparison) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -347,7 +366,7 @@ def _rendered(name: str, **values: Any) -> str:
 
 @cache
 def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
+    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
 
 
 @cache

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from typing import Annotated, Literal
 
-import jinja2
 from fastapi import APIRouter, HTTPException, Path, Response
-from fastapi.responses import HTMLResponse
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
 from plugin.intake import StudyTaken
-from plugin.page.view import content_security_policy
-from plugin.ports import Job, JobState, Outcome, Priority
-from plugin.service.entrance import VisitNow
-from plugin.service.parts import Results, Services, study_of
+from plugin.ports import Job, JobState, Priority
+from plugin.service.parts import Services, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
 from plugin.service.results import EXAMPLE_UID, results_router
 from plugin.values import StudyRef
@@ -123,8 +116,8 @@ def submission(taken: Callable[[StudyRef], StudyTaken]) -> Submit:
     return submit
 
 
-def studies_router(services: Services, submit: Submit, *, viewer: bool = False) -> APIRouter:
-    """Routes over *services*; *viewer*: pages link to the viewer."""
+def studies_router(services: Services, submit: Submit) -> APIRouter:
+    """Routes over *services*."""
     router = APIRouter(tags=["studies"])
     router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")(submit)
 
@@ -150,53 +143,8 @@ def studies_router(services: Services, submit: Submit, *, viewer: bool = False) 
 
     router.include_router(results_router(services))
 
-    @router.get("/", response_class=HTMLResponse, responses=RESPONSES, summary="Studies and jobs, for people")
-    def home(visit: VisitNow) -> HTMLResponse:
-        counts = services.intake.book.counts()
-        others = _without_jobs(services, visit.results(services.results))
-        return HTMLResponse(home_page(services.queue.list(), others, viewer=viewer, reports=counts))
-
     @router.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
         return Response(status_code=204)
 
     return router
-
-
-def _without_jobs(services: Services, results: Results) -> tuple[str, ...]:
-    known = {job.study for job in services.queue.list()}
-    return tuple(study.study_instance_uid for study in results.studies() if study not in known)
-
-
-def home_page(
-    jobs: tuple[Job, ...], others: tuple[str, ...], *, viewer: bool = False, reports: Mapping[Outcome, int]
-) -> str:
-    """The list of *jobs* and of *others* (UIDs of studies with results but no recent job) as HTML.
-
-    Parameters
-    ----------
-    reports : how many have each outcome.
-    """
-    style = _style()
-    return _template().render(
-        jobs=jobs,
-        others=others,
-        viewer=viewer,
-        reports=reports,
-        moving=any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs),
-        style=Markup(style),  # noqa: S704 - a file of this package
-        policy=content_security_policy(style=style, script=""),
-    )
-
-
-@cache
-def _style() -> str:
-    return files("plugin.service").joinpath("home.css").read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("plugin.service", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("home.html")

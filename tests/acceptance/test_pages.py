@@ -238,8 +238,10 @@ class TestPatients:
 
         page.locator(f"#phrase-{DENIED}").hover()
 
+        told = [line for line in page.locator("#words").inner_text().splitlines() if line]
         assert lit(page) == []
-        assert "Looked for and not found" in page.locator("#words").inner_text()
+        assert told[1] == "Looked for and not found. Your doctor looked for it and did not see it."
+        assert next(line for line in told if "A bone is broken." in line).startswith("What the words mean:")
 
     def test_no_figure_of_a_model_is_anywhere(self, open_page: Open) -> None:
         page = open_page()

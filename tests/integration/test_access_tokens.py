@@ -25,6 +25,7 @@ from plugin.access.issuer import PAUSE_S, STALE_S, Issuer
 from plugin.access.ports import Credentials, UnknownError
 from plugin.access.roles import DEFAULT_ROLES, RoleMap, role_map
 from plugin.access.secrets import known_programs, new_token, program_of
+from plugin.doctor import login
 from plugin.errors import InputError, TransientError
 from plugin.outbound import allowed, guarded_client
 from plugin.settings import Settings
@@ -458,3 +459,15 @@ def test_nothing_starts_with_a_secret_that_can_be_guessed(name: str, secret: str
 def test_a_login_that_could_not_be_safe_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be|needs|line 1"):
         Settings(**settings)
+
+
+def test_the_doctor_says_who_has_to_log_in_and_where(door: Door) -> None:
+    _, line = new_token("orthanc", Role.SERVICE)
+    there = Settings(login_issuer=door.authority.base, login_audience=AUDIENCE)
+
+    assert "demo mode" in login(Settings()).detail
+    assert login(Settings(host="0.0.0.0", service_tokens=line)).detail == "of programs alone"
+    assert "SIGHTLINE_LOGIN_ISSUER" in login(Settings(host="0.0.0.0")).mend
+    assert login(there).detail == "1 to log in at, answering"
+    door.authority.broken = True
+    assert "SIGHTLINE_LOGIN_ISSUER" in login(there).mend

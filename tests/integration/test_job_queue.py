@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from queues import MemoryQueue
@@ -348,6 +349,41 @@ class TestEveryQueue:
         assert [job.job_id for job in queue.list()] == ["a", "b"]
         assert [job.job_id for job in queue.list(1)] == ["a"]
         assert [job.job_id for job in queue.list(state=JobState.QUEUED)] == ["b"]
+
+    def test_jobs_are_read_page_by_page_each_once_while_new_ones_come(self, queue: JobQueue) -> None:
+        for number in range(7):
+            queue.put(f"job {number}", StudyRef(f"1.2.{number}"))
+        queue.cancel("job 3")
+
+        first, before = queue.page(3)
+        queue.put("later", STUDY)
+        second, again = queue.page(3, before=before)
+        third, end = queue.page(3, before=again)
+
+        found = [job.job_id for job in (*first, *second, *third)]
+        assert sorted(found) == [f"job {number}" for number in range(7)]
+        assert end is None
+        assert [job.updated for job in first] == sorted((job.updated for job in first), reverse=True)
+
+    def test_jobs_are_found_by_state_and_by_words(self, queue: JobQueue) -> None:
+        for number in range(3):
+            queue.put(f"job-{number}", StudyRef(f"1.2.{number + 1}7"))
+        queue.cancel("job-1")
+
+        def found(**wanted: Any) -> list[str]:
+            return sorted(job.job_id for job in queue.page(10, **wanted)[0])
+
+        assert found(state=JobState.CANCELLED) == ["job-1"]
+        assert found(words="JOB-2") == ["job-2"]
+        assert found(words="2.17") == ["job-0"]
+        assert found(words="%") == found(words="_") == found(state=JobState.DONE) == []
+        assert found(words="1.2.", state=JobState.QUEUED) == ["job-0", "job-2"]
+
+    @pytest.mark.parametrize("before", ["x", "1", "-1.a", "9" * 40 + ".a", "1.a; DROP TABLE workflow_status"])
+    def test_a_page_that_begins_nowhere_is_no_failure(self, queue: JobQueue, before: str) -> None:
+        queue.put("a", STUDY)
+
+        assert queue.page(5, before=before)[1] is None
 
     def test_a_runner_that_ends_hands_its_job_back_without_losing_an_attempt(self, queue: JobQueue) -> None:
         queue.put("a", STUDY)

@@ -47,7 +47,14 @@ ENTRY = Entry(
     candidates=(StudyRef("1.3"), StudyRef("1.4")),
     jobs=("a", "b"),
     keys=("1.2", "hash"),
-    decision=Decided((StudyRef("1.3"),), (StudyRef("1.3"), StudyRef("1.4")), "Dr. A", "why", NOW),
+    decision=Decided(
+        (StudyRef("1.3"),),
+        (StudyRef("1.3"), StudyRef("1.4")),
+        "Dr. A",
+        "why",
+        NOW,
+        before=(Decided((), (StudyRef("1.3"),), "Dr. B", "neither", NOW),),
+    ),
 )
 
 
@@ -246,7 +253,8 @@ def test_the_book_of_an_earlier_release_is_taken_over_once(database: Database, t
 
     assert (book.take_over(path), book.take_over(path)) == (1, 0)
 
-    assert book.entry("r") == ENTRY
+    assert ENTRY.decision is not None
+    assert book.entry("r") == replace(ENTRY, decision=replace(ENTRY.decision, before=()))
     assert book.about(("hash",)) == ("r",)
     assert (book.cursor("feed"), book.swept("feed")) == ("cursor", None)
     assert book.unseen(7) == ()

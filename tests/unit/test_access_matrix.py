@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from memory import Site
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from plugin.access.caller import Caller, Proof, Role
 from plugin.access.events import AccessEvent, Decision
@@ -23,7 +28,7 @@ from plugin.imr.endpoint import MultimediaReports
 from plugin.imr.shelf import ResultShelf
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
-from plugin.service.entrance import Access, check_rules, routes_of
+from plugin.service.entrance import Access, Entrance, check_rules, routes_of, visit_of
 from plugin.service.fhir import FhirService
 from plugin.service.hooks import hooks_router
 from plugin.service.login import Cookies, Doors
@@ -46,6 +51,7 @@ TABLE = {
     "metrics": "os",
     "description": "pros",
     "home": "ro",
+    "worklist-parts": "ro",
     "icon": "pros",
     "submit": "ros",
     "jobs": "ros",
@@ -73,6 +79,13 @@ TABLE = {
     "decisions": "rs",
     "decision": "r",
     "predict": "rs",
+    "hub": "rs",
+    "hub-topic": "rs",
+    "hub-current": "rs",
+    "hub-socket": "own",
+    "hub-configuration": "open",
+    "hub-own-configuration": "open",
+    "cast": "rs",
     "fhir-metadata": "pros",
     "fhir-reports": "prs",
     "fhir-reports-form": "prs",
@@ -104,6 +117,8 @@ VALUES = {
     "resource:path": "studies/1.2.3/metadata",
     "_:path": "a/b",
     "path:path": "ohif.js",
+    "topic": "t1",
+    "endpoint": "e1",
 }
 NOBODY = (None, "wrong")
 EVERYONE = (*NOBODY, *Role)
@@ -198,7 +213,16 @@ def test_a_cell_of_the_table(http: TestClient, told: list[AccessEvent], rule: Ru
     headers = {} if who is None else {"Authorization": f"Bearer {who}"}
     told.clear()
 
-    for method in rule.methods:
+    if rule.methods == ("WS",):
+        with (
+            pytest.raises(WebSocketDisconnect),
+            http.websocket_connect(f"ws://127.0.0.1{address(rule)}", headers=headers),
+        ):
+            pytest.fail("its own proof is missing")
+        until = time.monotonic() + 30
+        while not told and time.monotonic() < until:  # told when the web socket's task ends
+            time.sleep(0.01)
+    for method in set(rule.methods) - {"WS"}:
         answer = http.request(method, address(rule), headers=headers, follow_redirects=False)
 
         if may == "own":
@@ -285,3 +309,43 @@ def test_whoever_listens_to_decisions_takes_no_answer_away(tmp_path: Path) -> No
     app = create_app(services(tmp_path), work=False, access=Access(identify, broken))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.get("/jobs", headers={"Authorization": "Bearer operator"}).status_code == 200
+
+
+async def _hub(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text(visit_of(socket).caller.id)
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("who", "proof", "headers", "status"),
+    [
+        (Role.RADIOLOGIST, Proof.TOKEN, {}, 101),
+        (Role.PATIENT, Proof.TOKEN, {}, 403),
+        (None, Proof.TOKEN, {}, 403),
+        (Role.RADIOLOGIST, Proof.SESSION, {"Origin": "http://testserver"}, 101),
+        (Role.RADIOLOGIST, Proof.SESSION, {"Origin": "https://evil.example"}, 403),
+        (Role.RADIOLOGIST, Proof.SESSION, {}, 403),
+        (Role.RADIOLOGIST, Proof.DEMO, {"Origin": "https://evil.example"}, 403),
+        (Role.RADIOLOGIST, Proof.DEMO, {}, 101),
+    ],
+    ids=str,
+)
+def test_a_web_socket_is_a_route_like_any_other(
+    who: Role | None, proof: Proof, headers: dict[str, str], status: int
+) -> None:
+    told: list[AccessEvent] = []
+    caller = Caller("somebody", frozenset({who}), proof, patient="Patient/a") if who else None
+    rule = Rule("hub", ("WS",), "/hub", frozenset({Role.RADIOLOGIST}))
+    served = Starlette(routes=[WebSocketRoute("/hub", _hub)])
+    app = Entrance(served, access=Access(lambda credentials: caller, told.append), rules=(rule,))
+
+    with contextlib.ExitStack() as opened:
+        if status == 101:
+            socket = opened.enter_context(TestClient(app).websocket_connect("/hub", headers=headers))
+            assert socket.receive_text() == "somebody"
+        else:
+            with pytest.raises(WebSocketDisconnect):
+                opened.enter_context(TestClient(app).websocket_connect("/hub", headers=headers))
+
+    assert [(event.route, event.method, event.status) for event in told] == [("hub", "WS", status)]

@@ -426,6 +426,36 @@ class TestReview:
         with pytest.raises(StaleError):
             self.decide(site, ambiguous, A, who="Dr. B")
 
+    def test_a_word_is_changed_by_who_knows_it_and_what_it_led_to_is_taken_back(
+        self, site: Site, ambiguous: Entry
+    ) -> None:
+        first = self.decide(site, ambiguous, B)
+
+        second = self.decide(site, first, A, who="Dr. B")
+
+        assert second.decision is not None
+        assert [(word.who, word.studies) for word in second.decision.before] == [("Dr. A", (B,))]
+        assert (second.decision.who, second.joined) == ("Dr. B", (A,))
+        (back,) = [job for job in site.queue.list() if job.report and job.report.withdrawn]
+        assert back.study == B
+        third = self.decide(site, second, who="Dr. C")
+        assert third.outcome is Outcome.IGNORED
+        fourth = self.decide(site, third, B)
+        assert (fourth.outcome, fourth.joined) == (Outcome.QUEUED, (B,))
+        assert fourth.decision is not None
+        assert [word.who for word in fourth.decision.before] == ["Dr. A", "Dr. B", "Dr. C"]
+        assert site.intake.book.decided() == (fourth,)
+
+    def test_a_word_that_no_longer_decides_cannot_be_changed(self, site: Site, ambiguous: Entry) -> None:
+        self.decide(site, ambiguous, B)
+        site.reports.reports.clear()
+        site.intake.take_again("q")
+        gone = site.intake.book.entry("q")
+        assert gone is not None
+
+        with pytest.raises(StaleError):
+            self.decide(site, gone, A, who="Dr. B")
+
     def test_a_word_about_what_changed_meanwhile_is_refused(self, site: Site, ambiguous: Entry) -> None:
         site.archive.add(image(StudyRef("1.2.3")))
         site.intake.take_again("q")

@@ -14,10 +14,12 @@ from fastapi.testclient import TestClient
 from lxml import html
 from memory import Site, image, report
 
+from plugin.access.caller import Caller, Proof, Role
 from plugin.errors import TransientError
 from plugin.ports import Outcome
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
+from plugin.service.entrance import Access
 from plugin.values import Accession, PatientRef, ReportRef, StudyRef
 
 A, B = StudyRef("1.2.1"), StudyRef("1.2.2")
@@ -42,18 +44,21 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-@pytest.fixture
-def client(site: Site, tmp_path: Path) -> Iterator[TestClient]:
-    services = Services(
+def services_of(site: Site) -> Services:
+    return Services(
         queue=site.queue,
-        results=ResultFolder(tmp_path / "results"),
+        results=ResultFolder(site.folder / "results"),
         work=lambda _: nullcontext(()),
         intake=site.intake,
         grounder=None,  # type: ignore[arg-type] - not asked
         read_report=None,  # type: ignore[arg-type]
         read_dicom=None,  # type: ignore[arg-type]
     )
-    with TestClient(create_app(services, work=False), base_url="http://127.0.0.1") as client:
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient]:
+    with TestClient(create_app(services_of(site), work=False), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -93,6 +98,27 @@ class TestForPrograms:
 
         assert client.post("/review/q", json=word(B)).json() == first.json()
         assert client.post("/review/q", json=word(A)).status_code == 409
+
+    def test_a_word_is_changed_with_its_revision_and_the_earlier_one_is_told(self, client: TestClient) -> None:
+        first = client.post("/review/q", json=word(B)).json()
+
+        changed = client.post("/review/q", json=word(A, revision=first["revision"], who="Dr. B"))
+
+        assert changed.status_code == 200
+        assert [each["who"] for each in changed.json()["decision"]["before"]] == ["Dr. A"]
+        (decided,) = client.get("/review").json()["decided"]
+        assert (decided["report_id"], decided["decision"]["studies"]) == ("q", ["1.2.1"])
+        assert sorted(decided["candidates"]) == ["1.2.1", "1.2.2"]
+
+    def test_whoever_signed_in_decides_whatever_name_is_sent(self, client: TestClient, site: Site) -> None:
+        ada = Caller("issuer ada", frozenset({Role.RADIOLOGIST}), Proof.TOKEN, user="Practitioner/ada")
+        app = create_app(services_of(site), work=False, access=Access(lambda _: ada))
+        with TestClient(app, base_url="http://127.0.0.1") as signed_in:
+            told = signed_in.post("/review/q", json=word(B, who="Somebody else")).json()
+            page = signed_in.get("/review/q", headers=PAGE).text
+
+        assert told["decision"]["who"] == "Practitioner/ada"
+        assert 'name="who"' not in page
 
     def test_a_word_about_what_changed_is_refused(self, client: TestClient, site: Site) -> None:
         site.archive.add(image(StudyRef("1.2.3"), patient=PatientRef(MRN, "HOSP")))
@@ -187,6 +213,20 @@ class TestForPeople:
 
         assert (answer.status_code, answer.headers["location"]) == (303, "/review")
         assert [job.study for job in site.queue.list()] == [B]
+
+    def test_what_was_decided_is_listed_and_can_be_changed_on_its_page(self, client: TestClient, site: Site) -> None:
+        client.post("/review/q", json=word(B))
+
+        listed = html.document_fromstring(client.get("/review", headers=PAGE).text)
+        assert listed.xpath("//a[text()='Look again, or change']/@href") == ["/review/q"]
+        page = html.document_fromstring(client.get("/review/q", headers=PAGE).text)
+        assert page.xpath("//input[@checked]/@value") == ["1.2.2"]
+        form = fields(client, "/review/q") | {"none": "yes", "who": "Dr. B", "reason": "neither"}
+        assert client.post("/review/q", data=form, follow_redirects=False).status_code == 303
+
+        again = client.get("/review/q", headers=PAGE).text
+        assert "Decided before by Dr. A" in again
+        assert "Decided by Dr. B" in again
 
     def test_none_of_them_is_a_button(self, client: TestClient, site: Site) -> None:
         form = fields(client, "/review/q") | {"none": "yes", "who": "Dr. A", "reason": "seen both"}

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pytest
 from evidence import CARD, CREATED, kept_of, make_evidence, make_radiograph
 from fastapi.testclient import TestClient
-from lxml import html
 from memory import Site, image, report
 from PIL import Image
 
@@ -279,25 +278,6 @@ class TestStudies:
     def test_a_path_that_is_no_study_reads_nothing(self, client: TestClient, uid: str) -> None:
         assert client.get(f"/studies/{uid}/evidence").status_code in (404, 422)
 
-    def test_the_list_links_what_is_done_and_tells_what_failed(self, client: TestClient, works: Works) -> None:
-        queue = works.services.queue
-        asked = [client.post("/studies", json={"study_instance_uid": uid}).json() for uid in ("1.1", "1.2", "1.3")]
-        queue.change(asked[0]["job_id"], JobState.DONE, error=None)  # type: ignore[attr-defined]
-        queue.change(asked[1]["job_id"], JobState.FAILED, error="The study has no <frontal> image.")  # type: ignore[attr-defined]
-        works.services.results.write(StudyRef("1.9"), kept_of(make_evidence()), (ResultFile("evidence.html", b""),))  # type: ignore[attr-defined]
-
-        page = html.document_fromstring(client.get("/").text)
-
-        assert sorted(page.xpath("//td/a/@href")) == ["/studies/1.1/radiologist", "/studies/1.9/radiologist"]
-        assert "The study has no <frontal> image." in page.text_content()
-        assert page.xpath("//meta[@http-equiv='refresh']")
-
-    def test_an_empty_list_says_what_to_do(self, client: TestClient) -> None:
-        page = client.get("/").text
-
-        assert "No study yet" in page
-        assert "refresh" not in page
-
     def test_a_browser_that_wants_an_icon_gets_none(self, client: TestClient) -> None:
         assert client.get("/favicon.ico").status_code == 204
 
@@ -549,7 +529,11 @@ class TestDescription:
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/images/{sop_instance_uid}",
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/heatmaps/{sop_instance_uid}",
             "/studies/{study_instance_uid}/reports/{report_id}/radiologist/files/{name}",
+            "/studies/{study_instance_uid}/reports/{report_id}/fhircast",
             "/predict",
+            "/api/hub",
+            "/api/hub/{topic}",
+            "/.well-known/fhircast-configuration",
             "/health/live",
             "/health/ready",
         }

@@ -6,6 +6,7 @@ import { focusOn, go, hover, keep, letGo, step, toggle } from "./choice.js";
 import { isFilled, refreshCompass, unfill } from "./film.js";
 import "./decide.js";
 import "./questions.js";
+import "./hub.js";
 
 document.addEventListener("pointerover", (event) => {
   if (event.pointerType !== "touch") hover(pick(event.target));
