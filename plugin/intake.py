@@ -338,6 +338,18 @@ class Intake:
         entry = self.book.entry(report_id)
         return entry is not None and study in entry.joined
 
+    def join(self, study: StudyRef, report_id: str) -> bool:
+        """Whether the report is about the study; one that nobody took yet is taken first.
+
+        Raises
+        ------
+        TransientError, InputError
+            As :meth:`take_again`.
+        """
+        if not self.is_joined(study, report_id):
+            self.take_again(report_id)
+        return self.is_joined(study, report_id)
+
     def _alone(self, report_id: str) -> Lock:
         """One report is taken by one thread at a time, so that a later version is never put before an earlier one."""
         return self._locks[hash(report_id) % len(self._locks)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plugin.decisions import Word, decision_of, is_heard, is_marked, last_of, tag_of
-from plugin.errors import InputError, MissingError
+from plugin.errors import InputError, MissingError, TransientError
 from plugin.identity import derived_id
 from plugin.page.document import EvidenceDocument, ImagePart, ModelPart, PhrasePart, PlacementPart
 from plugin.ports import DecisionBook, Job, JobQueue, JobState, KeptDecision, Priority
@@ -46,11 +46,14 @@ class Decisions:
 
     Parameters
     ----------
+    joined : sees to it that the report is known to be about the study, since a job takes back results of one that is
+        not; whether it is. Raises SightlineError.
     clock : UTC.
     """
 
     book: DecisionBook
     queue: JobQueue
+    joined: Callable[[StudyRef, str], bool] = lambda _, __: True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def places(self, document: EvidenceDocument) -> tuple[Place, ...]:
@@ -104,11 +107,16 @@ class Decisions:
         Raises
         ------
         TransientError
-            If the book or the queue cannot be used now.
+            If one could not be put; the others were.
         """
-        left = self.book.without_job()
+        left, failed = self.book.without_job(), None
         for kept in left:
-            self._put(kept, version_of(kept) or "unknown")
+            try:
+                self._put(kept, version_of(kept) or "unknown")
+            except TransientError as error:
+                failed = error
+        if failed is not None:
+            raise failed
         return len(left)
 
     def _last(self, study: StudyRef, report_id: str, place: tuple[str, str]) -> KeptDecision | None:
@@ -139,6 +147,10 @@ class Decisions:
 
     def _put(self, kept: KeptDecision, version: str) -> None:
         """One job writes back all that was decided before it begins."""
+        if not self._is_joined(kept):
+            raise TransientError(
+                "The decision is kept, and written back when the report is joined to its study again: see /review."
+            )
         waiting = {each.job for each in self.book.about(kept.study, kept.report_id) if each.job}
         jobs = [job for job in map(self.queue.get, sorted(waiting)) if job]
         job = next((each for each in jobs if each.state is JobState.QUEUED and not each.attempts), None)
@@ -146,6 +158,12 @@ class Decisions:
             job_id = derived_id("job of a decision", kept.decision.key)
             job = self.queue.put(job_id, kept.study, ReportRef(kept.report_id, version), priority=Priority.PERSON)
         self.book.note_job(kept, job.job_id)
+
+    def _is_joined(self, kept: KeptDecision) -> bool:
+        try:
+            return self.joined(kept.study, kept.report_id)
+        except InputError as error:
+            raise TransientError(f"The decision is kept, and written back later: {error}") from error
 
     def _place(self, phrase: PhrasePart, placement: PlacementPart, kept: Sequence[KeptDecision]) -> Place:
         here = (phrase.tracking_uid, placement.sop_instance_uid)

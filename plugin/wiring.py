@@ -771,7 +771,7 @@ def make_services(settings: Settings, tools: Tools) -> Services:
             Check("model", model.probe),
         ),
         metrics=metrics,
-        decisions=Decisions(edges.decisions, queue) if edges.decisions else None,
+        decisions=Decisions(edges.decisions, queue, intake.join) if edges.decisions else None,
         progress=lambda: progress_in(settings.data_dir, now=datetime.now(UTC)),
         renew=model.renew_aside,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from evidence import STUDY, kept_of, make_evidence
 from fastapi.testclient import TestClient
-from memory import Site
+from memory import Site, image, report
 
 from plugin.access.caller import Caller, Proof, Role
 from plugin.errors import TransientError
@@ -54,7 +54,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     evidence = make_evidence()
     results.write(STUDY, kept_of(evidence), (ResultFile("evidence.json", evidence_json(evidence).encode()),))
     unused: Any = None
-    decisions = Decisions(site.decisions, site.queue, site.queue.clock)
+    decisions = Decisions(site.decisions, site.queue, site.intake.join, site.queue.clock)
+    site.archive.add(image(STUDY))
+    site.reports.put(report("report-1", "2", study_instance_uids=(UID,)))
     services = Services(site.queue, results, (), site.intake, unused, unused, unused, decisions=decisions)
     with TestClient(create_app(services, work=False), base_url="http://127.0.0.1") as http:
         yield Desk(site, services, http)
@@ -174,6 +176,25 @@ def test_whoever_signed_in_decides_whatever_name_is_sent(desk: Desk) -> None:
         told = Desk(desk.site, desk.services, http).decide(desk.places()[0], "accepted", who="Somebody else").json()
 
     assert told["decision"]["who"] == {"name": "Practitioner/ada", "identifier": "issuer ada"}
+
+
+def test_a_report_that_nobody_took_yet_is_joined_first_so_that_no_job_takes_it_back(desk: Desk) -> None:
+    assert not desk.site.intake.is_joined(STUDY, "report-1")
+
+    assert desk.decide(desk.places()[0], "accepted").status_code == 202
+
+    assert desk.site.intake.is_joined(STUDY, "report-1")
+
+
+def test_a_decision_about_a_report_that_is_joined_to_nothing_is_kept_and_waits(desk: Desk) -> None:
+    desk.site.reports.put(report("report-1", "3"))
+
+    answer = desk.decide(desk.places()[0], "accepted")
+
+    assert answer.status_code == 503
+    assert "kept, and written back when the report is joined" in answer.json()["detail"]
+    assert len(desk.site.decisions.without_job()) == 1
+    assert desk.site.queue.list() == ()
 
 
 def test_a_decision_whose_process_died_is_written_back_after_the_next_start(
