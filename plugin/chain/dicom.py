@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -26,6 +27,30 @@ from plugin.ports import report_code
 from plugin.values import GroundedPhrase, ImageRef
 
 _PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "AccessionNumber")
+
+
+def of_this_result(material: Material, rebuilt: Rebuilt) -> tuple[Material, tuple[str, ...]]:
+    """*material* without copies and without Segmentations and reports of other results, and the names of these.
+
+    An archive holds those of other reports and versions, too. Whatever may stand where ours is missing stays, to be
+    found out.
+    """
+    segmented = {segmentation_uid(rebuilt, image) for image in rebuilt.images.values()}
+    segmentations, other_segmentations = _chosen(
+        material.segmentations, segmented if rebuilt.knows_decisions else set()
+    )
+    reports, other_reports = _chosen(material.reports, {report_uid(rebuilt)} if rebuilt.knows_decisions else set())
+    chosen = replace(material, segmentations=segmentations, reports=reports)
+    return chosen, tuple(file.name for file in (*other_segmentations, *other_reports))
+
+
+def _chosen(files: list[DicomFile], uids: set[str]) -> tuple[list[DicomFile], list[DicomFile]]:
+    """Those that are looked at, each once, and the others."""
+    once = list({(file.uid, file.content): file for file in files}.values())
+    ours = [file for file in once if file.uid in uids]
+    taken = {source_uid(file.dataset) for file in ours}
+    instead = [file for file in once if file.uid not in uids and source_uid(file.dataset) not in taken]
+    return [*ours, *instead], [file for file in once if file not in ours and file not in instead]
 
 
 def segmentations(material: Material, rebuilt: Rebuilt) -> Iterator[Check]:

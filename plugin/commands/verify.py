@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from plugin.chain import dicom, evidence, fhir
 from plugin.chain.checks import Check, Verdict
@@ -80,6 +80,8 @@ def examine(material: Material, given: Given) -> Iterator[Check]:
         rebuilt.phrases, rebuilt.key  # noqa: B018 - the document may say what cannot be, as *within* told
     except ValueError:
         return
+    material, others = dicom.of_this_result(material, rebuilt)
+    yield from (Check(name, Verdict.OPEN, "it is of another result") for name in others)
     yield from dicom.segmentations(material, rebuilt)
     yield from dicom.structured_report(material, rebuilt)
     yield from fhir.resources(material, rebuilt)
@@ -104,7 +106,7 @@ def _weights(path: Path) -> frozenset[str]:
 
 
 def _table(checks: tuple[Check, ...]) -> Table:
-    table = Table("what", "verdict", "in words", title="sightline verify")
+    table = Table(Column("what", overflow="fold"), "verdict", "in words", title="sightline verify")
     for check in checks:
         table.add_row(check.item, check.verdict, check.words, style=STYLES[check.verdict])
     return table

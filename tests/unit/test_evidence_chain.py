@@ -27,7 +27,7 @@ from plugin.errors import InputError
 from plugin.fhir.capability import Release
 from plugin.flow import outputs_of
 from plugin.identity import derived_uid
-from plugin.values import Evidence
+from plugin.values import Evidence, ReportRef
 
 Files = dict[str, bytes]
 GIVEN = Given((REPORT_TEXT,), frozenset({CARD.weights_sha256}), "cd" * 32)
@@ -398,6 +398,17 @@ def test_files_under_other_names_are_told_apart_by_what_they_are() -> None:
     _swap(files)
 
     assert _failures(files) == []
+
+
+def test_copies_and_results_of_other_reports_in_an_archives_folder_are_passed_over() -> None:
+    other = replace(_evidence(), report=replace(_evidence().report, ref=ReportRef("another", "1")))
+    others = {f"archive/{file.name}": file.content for file in outputs_of(other).files if file.name.endswith(".dcm")}
+    copies = {f"copy/{name}": content for name, content in _written().items() if name.endswith(".dcm")}
+
+    checks = tuple(examine(material_of((_written() | copies | others).items()), GIVEN))
+
+    assert not [check for check in checks if check.verdict is Verdict.FAILS]
+    assert {check.item for check in checks if check.verdict is Verdict.OPEN} == set(others)
 
 
 def test_the_files_of_two_results_are_refused() -> None:
