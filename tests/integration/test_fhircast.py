@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from fastapi import FastAPI
+from servers import NPM, ROOT, require
 from serving import served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -44,11 +46,11 @@ def identify(credentials: Credentials) -> Caller | None:
 
 
 @contextmanager
-def hub_served(bounds: Bounds | None = None) -> Iterator[httpx.Client]:
+def hub_served(bounds: Bounds | None = None, *, trusting: bool = False) -> Iterator[httpx.Client]:
     app = FastAPI()
     app.include_router(hub_router(Hub(bounds), public_url=None))
     answer_with_problems(app)
-    app.add_middleware(Entrance, access=Access(identify))
+    app.add_middleware(Entrance, access=Access() if trusting else Access(identify))
     with (
         served(app) as address,
         httpx.Client(
@@ -457,3 +459,54 @@ def test_what_the_hub_can_do_is_told(http: httpx.Client) -> None:
         assert "DiagnosticReport-select" in configuration["eventsSupported"]
         assert configuration["websocketSupport"] is True
         assert configuration["getCurrentSupport"] is True
+
+
+@contextmanager
+def client_of_others(hub: str, topic: str) -> Iterator[subprocess.Popen[str]]:
+    """Medplum's client, which prints what it is told."""
+    modules = NPM / "node_modules"
+    require("node", *([] if (modules / "@medplum" / "core").is_dir() else ["Medplum (tests/install-npm-packages)"]))
+    command = ["node", str(ROOT / "tests" / "fhircast-client.cjs"), str(modules), hub, topic, EVENTS.rpartition(",")[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def test_a_client_that_others_wrote_takes_part(stack: ExitStack, topic: str) -> None:
+    """Medplum's speaks the form of subscriptions, the web socket and the payloads of FHIRcast by itself."""
+    http = stack.enter_context(hub_served(trusting=True))
+    theirs = stack.enter_context(client_of_others(str(http.base_url.join("/api/hub")), topic))
+    assert theirs.stdin is not None
+    assert theirs.stdout is not None
+
+    def heard() -> dict[str, Any]:
+        line: dict[str, Any] = json.loads(theirs.stdout.readline())  # type: ignore[union-attr]
+        return line
+
+    def said(event: str, context: list[Any], **further: Any) -> None:
+        theirs.stdin.write(json.dumps({"event": event, "context": context, **further}) + "\n")  # type: ignore[union-attr]
+        theirs.stdin.flush()  # type: ignore[union-attr]
+
+    assert heard() == {"connected": 202}
+    mine = subscribed(http, stack, topic)
+    report = REPORT | {"status": "final", "code": {"text": "Chest"}}
+    patient = {"resourceType": "Patient", "id": "p1", "identifier": [{"system": "x", "value": "1"}]}
+    study = {"resourceType": "ImagingStudy", "id": "s1", "status": "available", "subject": {"reference": "Patient/p1"}}
+    study |= {"identifier": [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}]}
+    said(
+        "DiagnosticReport-open",
+        [{"key": key, "resource": each} for key, each in (("report", report), ("patient", patient), ("study", study))],
+    )
+    opened = mine.event()[1]
+    echoes = [heard(), heard()]
+    chosen = [NAMED, {"key": "select", "reference": [{"reference": "Observation/o1"}]}]
+    told(http, topic, "DiagnosticReport-select", chosen)
+
+    assert opened["context"][0]["resource"]["id"] == "r1"
+    assert {"posted": 202} in echoes
+    assert [each["event"]["hub.event"] for each in echoes if "event" in each] == ["DiagnosticReport-open"]
+    assert heard()["event"]["context"][1]["reference"] == [{"reference": "Observation/o1"}]
+    assert mine.event()[0] == "DiagnosticReport-select"
+    assert mine.silent()  # no SyncError: it answers each event

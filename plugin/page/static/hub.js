@@ -9,6 +9,8 @@ const EVENTS = "DiagnosticReport-open,DiagnosticReport-close,DiagnosticReport-se
 const FIRST_MS = 2000;
 const LONGEST_MS = 60000;
 const SENT = 50;
+/* What does not change by asking again. */
+const REFUSED = [401, 403, 404, 410, 422];
 
 const session = { topic: "", cast: null, uids: new Map(), sent: [], socket: null, wait: FIRST_MS, current: "" };
 const hub = () => new URL("../../../../api/hub", location.href);
@@ -19,6 +21,11 @@ const post = (name, context) => {
   const event = { "hub.topic": session.topic, "hub.event": name, context };
   const body = JSON.stringify({ timestamp: new Date().toISOString(), id, event });
   return fetch(hub(), { method: "POST", body, headers: { "Content-Type": "application/json" } });
+};
+
+const read = async (answer) => {
+  if (!answer.ok) throw new Error("refused", { cause: answer.status });
+  return answer.json();
 };
 
 const idOf = (reference) => String(reference?.reference ?? reference?.id ?? "").split("/").pop();
@@ -38,7 +45,7 @@ const take = (event, own, selected) => {
 };
 
 const open = async () => {
-  const current = await (await fetch(new URL(`hub/${encodeURIComponent(session.topic)}`, hub()))).json();
+  const current = await read(await fetch(new URL(`hub/${encodeURIComponent(session.topic)}`, hub())));
   session.current = current["context.type"] === "DiagnosticReport" ? named(current.context, "report")[0] : "";
   const { report, context } = session.cast;
   if (session.current !== report && (await post("DiagnosticReport-open", context)).ok) session.current = report;
@@ -74,7 +81,7 @@ const listen = (endpoint, selected) => {
 export const connect = async (topic, selected) => {
   session.topic = topic;
   try {
-    session.cast = await (await fetch(new URL("fhircast", location.href))).json();
+    session.cast = await read(await fetch(new URL("fhircast", location.href)));
     session.uids = new Map(Object.entries(session.cast.observations).map(([uid, id]) => [id, uid]));
     const body = new URLSearchParams({
       "hub.channel.type": "websocket",
@@ -83,9 +90,10 @@ export const connect = async (topic, selected) => {
       "hub.events": EVENTS,
       "subscriber.name": "Sightline",
     });
-    const answer = await fetch(hub(), { method: "POST", body });
-    listen((await answer.json())["hub.channel.endpoint"], selected);
-  } catch {
+    const answer = await read(await fetch(hub(), { method: "POST", body }));
+    listen(answer["hub.channel.endpoint"], selected);
+  } catch (error) {
+    if (REFUSED.includes(error.cause)) return;
     setTimeout(() => connect(topic, selected), session.wait);
     session.wait = Math.min(2 * session.wait, LONGEST_MS);
   }
