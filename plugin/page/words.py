@@ -77,19 +77,21 @@ def reason(phrase: PhrasePart, texts: Texts, audience: Audience) -> str:
 
 
 def plain_words(phrase: PhrasePart, texts: Texts) -> tuple[str, str]:
-    """What the finding is and where its place is, each in a plain sentence; "" where the catalogue has none."""
+    """What the finding is, and its place by name and what that is, in plain sentences; "" where there are none."""
     concepts = texts["concepts"]
-    places = (concepts.get(site.name) for site in phrase.sites)
-    return concepts.get(phrase.finding.name, ""), next((place for place in places if place), "")
+    named = next((site.name for site in phrase.sites if site.name in concepts), "")
+    place = f"{named[0].upper()}{named[1:]}. {concepts[named]}" if named else ""
+    return concepts.get(phrase.finding.name, ""), place
 
 
 def facts(phrase: PhrasePart, texts: Texts, audience: Audience) -> tuple[tuple[str, str], ...]:
     """What is known of the phrase, as (name, value) pairs in reading order; patients are told no figures of a model."""
-    names = texts["facts"]
+    names = texts[audience]["facts"]
+    told = audience is Audience.PATIENT and bool(plain_words(phrase, texts)[1])
     rows = (
         *(_figures(phrase, texts) if audience is Audience.RADIOLOGIST else ()),
         (names["side"], texts["sides"][phrase.laterality] if phrase.laterality else ""),
-        (names["place"], ", ".join(site.name for site in phrase.sites)),
+        (names["place"], "" if told else ", ".join(site.name for site in phrase.sites)),
         (names["degree"], texts["severities"][phrase.severity] if phrase.severity else ""),
         (names["change"], texts["changes"][phrase.change] if phrase.change else ""),
         (names["size"], ", ".join(f"{size.value:g} {size.unit}" for size in phrase.measurements)),

@@ -119,10 +119,12 @@ def test_patients_are_told_no_figures_and_no_reasons_of_a_model() -> None:
 
 
 def test_a_finding_and_its_place_are_told_in_plain_words() -> None:
-    opacity = evidence_document(make_evidence()).phrases[2]
+    nodules = evidence_document(make_evidence()).phrases[3]
 
-    assert plain_words(opacity, TEXTS)[0] == TEXTS["concepts"]["opacity"]
-    assert plain_words(opacity.model_copy(update={"sites": ()}), TEXTS)[1] == ""
+    assert plain_words(nodules, TEXTS)[1] == f"Lung. {TEXTS['concepts']['lung']}"
+    assert plain_words(nodules.model_copy(update={"sites": ()}), TEXTS)[1] == ""
+    assert TEXTS["patient"]["facts"]["place"] not in dict(facts(nodules, TEXTS, Audience.PATIENT))
+    assert dict(facts(nodules, TEXTS, Audience.RADIOLOGIST))["Place"] == "lung"
 
 
 def test_no_probability_is_told_for_what_was_never_asked() -> None:
