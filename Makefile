@@ -12,13 +12,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo stack stack-down test chaos fuzz check format arch train picture eval-nlp fhir clean
+.PHONY: help demo stack stack-down test chaos fuzz sbom check format arch train picture eval-nlp fhir clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
 	@echo "make stack-down    end them"
 	@echo "make test          set up and run every test"
 	@echo "make chaos         kill workers at every boundary of every step, and each part of a site at 200 random moments"
+	@echo "make sbom          bill of materials (CycloneDX) and licences"
 	@echo "make fuzz          10,000 hostile inputs of each kind"
 	@echo "make check         format, lint, types, import contracts, unit tests; a few minutes"
 	@echo "make eval-nlp      score the report reader on the development data beside the checkout"
@@ -53,6 +54,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r plugin nlp model orthanc conformance
 	$(BIN)/pytest -q tests/unit
 
 eval-nlp: $(VENV)/run
@@ -75,6 +77,9 @@ chaos: $(VENV)/dev  # needs PostgreSQL, Orthanc and npm's packages; an hour and 
 
 fuzz: $(VENV)/dev  # 10,000 mutated DICOM files, FHIR bundles, reports, messages and requests; takes an hour
 	SIGHTLINE_FUZZ=10000 $(BIN)/pytest -q -s --timeout 7200 tests/fuzz
+
+sbom: $(VENV)/dev  # what Sightline is made of, and under which licences
+	$(BIN)/python conformance/sbom.py $(OUT)
 
 train: $(VENV)/run  # weights like the shipped ones, from nothing
 	$(BIN)/sightline train model/recipes/start.toml
