@@ -169,6 +169,8 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     erase.add_argument("--yes", action="store_true", help="do not ask")
     decided = commands.add_parser("export-decisions", help="radiologists' decisions as training data")
     decided.add_argument("out", type=Path, metavar="OUT.jsonl", help="file to write; the images go beside it")
+    decided.add_argument("--deidentify", action="store_true", help="for research elsewhere; see docs/privacy.md")
+    decided.add_argument("--key-file", type=Path, metavar="FILE", help="secret for pseudonyms; made when missing")
     commands.add_parser("doctor", help="name what is missing or misconfigured, and how to mend it")
 
 
@@ -285,7 +287,7 @@ def _erase(parsed: argparse.Namespace) -> int:
 def _export_decisions(parsed: argparse.Namespace) -> int:
     from plugin.commands.export_decisions import run
 
-    return run(parsed.out)
+    return run(parsed.out, deidentify=parsed.deidentify, key_file=parsed.key_file)
 
 
 def _verify_audit(parsed: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -39,10 +39,45 @@ class Exported:
         self.left_out[reason] = self.left_out.get(reason, 0) + number
 
 
-def export(book: DecisionBook, results: ResultFolder, archive: ImageArchive, out: Path) -> Exported:
+class Disguise(Protocol):
+    """What becomes of lines and images before they are written."""
+
+    def name(self, sop_instance_uid: str) -> str:
+        """What the file of an image is called."""
+
+    def refusal(self, radiograph: Radiograph) -> str:
+        """Why an image, and what was decided about it, is left out; "": it is not."""
+
+    def line(self, line: dict[str, Any], radiograph: Radiograph) -> dict[str, Any]:
+        """The line as it is written."""
+
+
+class AsItIs:
+    """For use within the site."""
+
+    def name(self, sop_instance_uid: str) -> str:
+        """The UID of the image."""
+        return sop_instance_uid
+
+    def refusal(self, radiograph: Radiograph) -> str:  # noqa: ARG002
+        """None is."""
+        return ""
+
+    def line(self, line: dict[str, Any], radiograph: Radiograph) -> dict[str, Any]:  # noqa: ARG002
+        """As it is."""
+        return line
+
+
+def export(
+    book: DecisionBook, results: ResultFolder, archive: ImageArchive, out: Path, *, disguise: Disguise | None = None
+) -> Exported:
     """Write the last decision about every phrase on every image to the file *out*, and images beside it.
 
     The same book gives the same file; one that is there is replaced when the new one is whole.
+
+    Parameters
+    ----------
+    disguise : of patients, for research elsewhere; None: none.
 
     Raises
     ------
@@ -57,7 +92,7 @@ def export(book: DecisionBook, results: ResultFolder, archive: ImageArchive, out
         (out.parent / IMAGES).mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as stream:
             for study, report_id, words in _by_report(book):
-                for line in _lines(study, report_id, words, results, archive, out.parent, told):
+                for line in _lines(study, report_id, words, results, archive, out.parent, told, disguise or AsItIs()):
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
                     told.written += 1
         part.replace(out)
@@ -99,8 +134,10 @@ def _lines(  # noqa: PLR0917 - one call
     archive: ImageArchive,
     folder: Path,
     told: Exported,
+    disguise: Disguise,
 ) -> Iterator[dict[str, Any]]:
     read: dict[str, Radiograph | None] = {}
+    refused: dict[str, str] = {}
     documents = [read_evidence(content) for content in results.versions(study, report_id, "evidence.json")]
     for word in words:
         found = next((found for document in documents if (found := _found(document, word))), None)
@@ -110,13 +147,19 @@ def _lines(  # noqa: PLR0917 - one call
         phrase, image = found
         uid = image.sop_instance_uid
         if uid not in read:
-            read[uid] = _radiograph(archive, study, image)
-            _save(read[uid], image, folder / IMAGES / f"{uid}.png")
+            read[uid] = radiograph = _radiograph(archive, study, image)
+            refused[uid] = disguise.refusal(radiograph) if radiograph else ""
+            if not refused[uid]:
+                _save(radiograph, image, folder / IMAGES / f"{disguise.name(uid)}.png")
         radiograph = read[uid]
         if radiograph is None:
             told.leave_out("the archive no longer holds the image")
             continue
-        yield line_of(word, phrase, image, radiograph)
+        if refused[uid]:
+            told.leave_out(refused[uid])
+            continue
+        line = line_of(word, phrase, image, radiograph) | {"image": f"{IMAGES}/{disguise.name(uid)}.png"}
+        yield disguise.line(line, radiograph)
 
 
 def _found(document: EvidenceDocument, word: RegionDecision) -> tuple[PhrasePart, ImagePart] | None:

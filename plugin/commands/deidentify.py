@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from plugin.chain.material import DicomFile, Material, material_of, sources_amon
 from plugin.deidentify.burnt_in import suspicions
 from plugin.deidentify.dicom import image_without_identity, known_words
 from plugin.deidentify.evidence import evidence_without_identity
-from plugin.deidentify.pseudonyms import Pseudonyms
+from plugin.deidentify.pseudonyms import Pseudonyms, key_in
 from plugin.dicom.header import text
 from plugin.dicom.pixels import radiograph_of
 from plugin.errors import InputError
@@ -57,7 +56,7 @@ def run(paths: tuple[Path, ...], *, out: Path, key_file: Path | None, keep_flagg
     console = Console(soft_wrap=True, highlight=False)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; name a new folder")
-    pseudonyms = Pseudonyms(_key(key_file))
+    pseudonyms = Pseudonyms(key_in(key_file))
     files = tuple((path, path.read_bytes()) for path in _files(paths, besides=out))
     sources = sources_among((str(path), content) for path, content in files)
     results = tuple(_results(files))
@@ -134,18 +133,3 @@ def _export(
     folder = out / evidence.study.study_instance_uid
     write_results(folder / evidence.report.ref.report_id, outputs_of(evidence).files)
     write_results(folder / IMAGES, tuple(written))
-
-
-def _key(file: Path | None) -> str:
-    if file is None:
-        return secrets.token_hex(32)
-    try:
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
-        key = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"the key file cannot be used ({type(error).__name__})") from error
-    if len(key) < 32:
-        raise InputError("the key in the file has fewer than 32 characters")
-    return key

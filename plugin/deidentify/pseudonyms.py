@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from plugin.errors import InputError
 from plugin.identity import derived_code, derived_id, derived_uid
 
 STANDARD = "1.2.840.10008."
@@ -47,3 +50,25 @@ class Pseudonyms:
     def moved(self, moment: datetime, patient_id: str) -> datetime:
         """*moment* as that patient's dates are moved."""
         return moment + timedelta(days=self.days(patient_id))
+
+
+def key_in(file: Path | None) -> str:
+    """The key that stands in *file*, made when it is not there; None: a new one that nobody keeps.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used, or its key is short.
+    """
+    if file is None:
+        return secrets.token_hex(32)
+    try:
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+        key = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"the key file cannot be used ({type(error).__name__})") from error
+    if len(key) < 32:
+        raise InputError("the key in the file has fewer than 32 characters")
+    return key

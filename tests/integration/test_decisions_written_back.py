@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from model.values import Grounding, ModelCard, Query, Question, Region, State, S
 from nlp.phrases import Reading
 from plugin.archive import folder_archive
 from plugin.decisions import Outline, Word
+from plugin.deidentify.decisions import WithoutIdentity
+from plugin.deidentify.pseudonyms import Pseudonyms
 from plugin.dicom.result import read_segmentation
 from plugin.exporting import export, line_of
 from plugin.fhir.capability import Release
@@ -319,6 +322,26 @@ def test_decisions_become_training_data_that_the_reader_takes(site: Site, tmp_pa
     assert "sightline-test 10.0" in content
     assert "TEST-1" not in content
     assert ADA.name not in content
+
+
+def test_decisions_leave_for_research_without_whom_they_are_about(site: Site, tmp_path: Path) -> None:
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.run()
+    assert site.edges.decisions is not None
+    out, disguise = tmp_path / "exported" / "decisions.jsonl", WithoutIdentity(Pseudonyms("k" * 32))
+
+    told = export(site.edges.decisions, site.edges.results, site.archive, out, disguise=disguise)
+
+    assert (told.written, told.left_out) == (1, {})
+    (sample,) = open_dataset(str(out)).samples()
+    assert sample.present
+    document = read_evidence(site.edges.results.versions(STUDY, "report-1", "evidence.json")[0])
+    line = json.loads(out.read_text(encoding="utf-8"))
+    assert line["image"] == f"images/{disguise.name(document.images[0].sop_instance_uid)}.png"
+    assert line["patient"] == disguise.pseudonyms.patient("TEST-1")
+    assert not any(document.images[0].sop_instance_uid in path.name for path in out.parent.rglob("*"))
+    moved = datetime.fromisoformat(line["made"]) - site.edges.decisions.every()[0].decision.made
+    assert moved.days == disguise.pseudonyms.days("TEST-1")
 
 
 def test_what_is_exported_of_a_turned_image_lies_on_it_upright() -> None:
