@@ -335,7 +335,7 @@ def test_decisions_leave_for_research_without_whom_they_are_about(site: Site, tm
     assert (told.written, told.left_out) == (1, {})
     (sample,) = open_dataset(str(out)).samples()
     assert sample.present
-    document = read_evidence(site.edges.results.versions(STUDY, "report-1", "evidence.json")[0])
+    document = read_evidence(next(iter(site.edges.results.versions(STUDY, "report-1", "evidence.json"))))
     line = json.loads(out.read_text(encoding="utf-8"))
     assert line["image"] == f"images/{disguise.name(document.images[0].sop_instance_uid)}.png"
     assert line["patient"] == disguise.pseudonyms.patient("TEST-1")
