@@ -47,6 +47,7 @@ from plugin.dicom.stored import stored_result
 from plugin.dicomweb import StudySearch, search_studies, web_client
 from plugin.endpoint import Endpoint, session_of
 from plugin.errors import ConformanceError, InputError, MissingError, SightlineError, TransientError
+from plugin.patience import asked_wait_s
 from plugin.ports import StoredResult
 from plugin.values import Accession, ImageDescription, ImageRef, PatientRef, Radiograph, StudyDescription, StudyRef
 
@@ -264,7 +265,8 @@ def answered(*, storing: bool = False) -> Iterator[None]:
     except SightlineError:
         raise
     except requests.HTTPError as error:
-        raise _refusal(error.response.status_code if error.response is not None else 500, storing=storing) from error
+        status, headers = (500, {}) if error.response is None else (error.response.status_code, error.response.headers)
+        raise _refusal(status, headers, storing=storing) from error
     except requests.RequestException as error:
         raise TransientError(f"The archive does not answer ({type(error).__name__}); try again later.") from error
     except UNREADABLE as error:
@@ -273,9 +275,9 @@ def answered(*, storing: bool = False) -> Iterator[None]:
         ) from error
 
 
-def _refusal(status: int, *, storing: bool) -> SightlineError:
+def _refusal(status: int, headers: Mapping[str, str], *, storing: bool) -> SightlineError:
     if status >= 500 or status in (408, 425, 429):
-        return TransientError(f"The archive answered {status}; try again later.")
+        return TransientError(f"The archive answered {status}; try again later.", retry_after_s=asked_wait_s(headers))
     if status in (401, 403):
         return InputError(f"The archive answered {status}: not permitted; check the credentials in the settings.")
     if storing:

@@ -25,6 +25,7 @@ from plugin.fhir.resource import Element, is_fhir_id, parse
 from plugin.fhir.sending import BUSY, Answer, Sender
 from plugin.fhir.signing_in import Bearer
 from plugin.outbound import allowed, guarded_client
+from plugin.patience import asked_wait_s
 
 CONFLICT: Final = frozenset({409, 412})
 """HAPI says 409 where others say 412."""
@@ -424,7 +425,10 @@ def _hits(page: Element) -> Iterator[Element]:
 
 
 def _not_now(answer: Answer) -> SightlineError:
-    return _refused(answer, ConflictError if answer.status in CONFLICT else TransientError)
+    failure = _refused(answer, ConflictError if answer.status in CONFLICT else TransientError)
+    if isinstance(failure, TransientError):
+        failure.retry_after_s = asked_wait_s(answer.headers)
+    return failure
 
 
 def _refused(answer: Answer, error: type[SightlineError], advice: str = "") -> SightlineError:

@@ -6,18 +6,18 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
 
 from plugin.errors import SightlineError, TransientError
 from plugin.fhir.resource import MAX_BYTES
+from plugin.patience import asked_wait_s
 
 BUSY: Final = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
 """Statuses after which the same request may succeed; what the server does not know at all is not among them."""
-MAX_WAIT_S: Final = 30.0
-"""Longest wait that a server may ask for here; a longer one is left to the job queue."""
+MAX_WAIT_S: Final = 5.0
+"""Longest wait that a server may ask for here; a longer one is told to who asks, and a job waits outside."""
 DELAYS_S: Final = (0.5, 1.0, 2.0)
 _WHOLE: Final = 4
 """A whole answer may take so many times as long as the wait for a part of it."""
@@ -91,8 +91,10 @@ class Sender:
             else:
                 if answer.status not in again:
                     return answer
-                failure = refused(answer) if refused else TransientError(f"{self.named} answered {answer.status}")
-                wait_s = None if delay_s is None else _asked_wait_s(answer, delay_s)
+                asked_s = asked_wait_s(answer.headers)
+                told = f"{self.named} answered {answer.status}"
+                failure = refused(answer) if refused else TransientError(told, retry_after_s=asked_s)
+                wait_s = delay_s if asked_s is None else asked_s
             if wait_s is None or delay_s is None or wait_s > MAX_WAIT_S:
                 break
             self.sleep(wait_s + self.jitter() * delay_s / 2)
@@ -116,15 +118,3 @@ class Sender:
                 if self.clock() > ends:
                     raise httpx.ReadTimeout("the answer does not end")
             return Answer(answer.status_code, bytes(parts), answer.headers)
-
-
-def _asked_wait_s(answer: Answer, default_s: float) -> float:
-    """Seconds that the server asks to wait (RFC 9110 10.2.3), as a number or as a date by its own clock."""
-    asked = answer.headers.get("retry-after", "")
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        until, now = parsedate_to_datetime(asked), parsedate_to_datetime(answer.headers["date"])
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError, KeyError):
-        return default_s

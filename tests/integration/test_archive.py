@@ -195,13 +195,17 @@ def serving() -> Iterator[Callable[..., str]]:
     """Start a server that gives one answer to everything; the address comes back."""
     servers = []
 
-    def start(status: int, body: bytes = b"", content_type: str = "application/dicom+json") -> str:
+    def start(
+        status: int, body: bytes = b"", content_type: str = "application/dicom+json", retry_after: str = ""
+    ) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
+                if retry_after:
+                    self.send_header("Retry-After", retry_after)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -245,6 +249,18 @@ def test_a_server_that_refuses_to_answer(serving: Callable[..., str], status: in
         archive.describe(HERE)
     with pytest.raises(kind, match=str(status)):
         archive.read(IMAGE)
+
+
+@pytest.mark.parametrize("asked", ["90", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+def test_a_busy_server_says_how_long_it_wants_to_be_left_alone(serving: Callable[..., str], asked: str) -> None:
+    archive = web_archive(Endpoint(serving(503, retry_after=asked)))
+
+    with pytest.raises(TransientError) as told:
+        archive.describe(HERE)
+
+    waits = told.value.retry_after_s
+    assert waits == {"90": 90, "": None}.get(asked, waits)
+    assert asked != "Fri, 31 Dec 9999 23:59:59 GMT" or (waits or 0) > 1e9
 
 
 @pytest.mark.parametrize(

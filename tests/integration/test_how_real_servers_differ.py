@@ -366,10 +366,22 @@ def test_next_links_that_expire_again_and_again_are_an_error_and_not_the_end(sit
 @pytest.mark.parametrize("status", [429, 503])
 def test_429_and_503_with_retry_after_are_tried_again_when_the_server_says(site: Site, status: int) -> None:
     site.put(1)
-    site.faults.next(bad.refused(status, retry_after="7"), bad.refused(status, retry_after="9"))
+    site.faults.next(bad.refused(status, retry_after="2"), bad.refused(status, retry_after="4"))
 
     assert site.client.read(site.name()) is not None
-    assert site.waits == [7, 9]
+    assert site.waits == [2, 4]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_longer_wait_is_not_waited_here_but_told_to_who_asks(site: Site, status: int) -> None:
+    site.put(1)
+    site.faults.next(bad.refused(status, retry_after="120"))
+
+    with pytest.raises(TransientError, match=str(status)) as told:
+        site.client.read(site.name())
+
+    assert told.value.retry_after_s == 120
+    assert site.waits == []
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])

@@ -175,6 +175,26 @@ class TestEveryQueue:
 
         assert (job.state, job.attempts, job.error) == (JobState.QUEUED, 1, "The archive does not answer.")
 
+    def test_a_job_that_a_server_asked_to_wait_holds_no_place_and_waits_through_a_restart(
+        self, make_queue: MakeQueue
+    ) -> None:
+        queue = make_queue(Policy(max_attempts=3, first_s=0.05, most_s=60))
+        queue.put("a", STUDY)
+        busy = TransientError("The archive is busy.", retry_after_s=2.5)
+        work = Work({"read": [busy]})
+        began = time.monotonic()
+
+        with working(queue, *work.steps):
+            queue.put("b", OTHER)
+            until(queue, "b", JobState.DONE)
+            waiting = queue.get("a")
+        with working(queue, *work.steps):
+            until(queue, "a", JobState.DONE)
+
+        assert waiting is not None
+        assert (waiting.state, waiting.error) == (JobState.QUEUED, "The archive is busy.")
+        assert time.monotonic() - began >= 2.5
+
     def test_the_last_attempt_fails_for_good(self, queue: JobQueue) -> None:
         queue.put("a", STUDY)
         away = TransientError("The archive does not answer.")
