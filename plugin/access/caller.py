@@ -41,6 +41,7 @@ class Caller:
     scopes : of OAuth, as they were granted.
     study : Study Instance UID of the launch context; "" when there is none.
     user : ``fhirUser``, "Practitioner/<id>"; "" when it is not told.
+    ends : when the token ends that proves it, in seconds since 1970; None when something else proves it.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Caller:
     scopes: tuple[str, ...] = field(default=(), repr=False)
     study: str = ""
     user: str = ""
+    ends: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -49,7 +49,8 @@ class RoleMap:
         if not found and not user and any(scope.startswith("system/") for scope in scopes):
             found.add(Role.SERVICE)
         who = f"{claims['iss']}|{claims['sub']}"
-        return Caller(who, frozenset(found), proof, patient=patient, scopes=scopes, study=study, user=user)
+        ends = float(claims["exp"]) if proof is Proof.TOKEN and "exp" in claims else None
+        return Caller(who, frozenset(found), proof, patient=patient, scopes=scopes, study=study, user=user, ends=ends)
 
     def _reference(self, value: object) -> str:
         """ "Type/id" of a reference to a resource of our FHIR server; "" for any other."""

@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from plugin.access.caller import EVERYTHING
+from plugin.access.caller import EVERYTHING, Caller
 from plugin.access.visit import Visit
 from plugin.errors import InputError
 from plugin.fhircast.messages import Event, Json, SubscriptionRequest, answer_of, event_of, subscription_of
@@ -332,7 +332,7 @@ def hub_router(hub: Hub, *, public_url: str | None) -> APIRouter:
         _check_sees(visit)
         body = await _body(request, hub.bounds.event_bytes)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
-            return _subscribed(hub, subscription_of(body), request, public_url)
+            return _subscribed(hub, _within(subscription_of(body), visit.caller), request, public_url)
         return _posted(hub, event_of(body))
 
     @router.post(
@@ -383,6 +383,14 @@ def _check_sees(visit: Visit) -> None:
         raise HTTPException(
             403, "A token for one patient does not open the hub, whose sessions go from one to another."
         )
+
+
+def _within(asked: SubscriptionRequest, caller: Caller) -> SubscriptionRequest:
+    """*asked* for no longer than the token of *caller* holds (FHIRcast 3.0, 2.4)."""
+    if caller.ends is None:
+        return asked
+    left_s = max(1, int(caller.ends - time.time()))
+    return replace(asked, lease_s=min(asked.lease_s or left_s, left_s))
 
 
 async def _body(request: Request, most: int) -> bytes:

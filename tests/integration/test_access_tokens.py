@@ -344,6 +344,13 @@ def test_claims_make_a_caller(claims: dict[str, Any], roles: set[Role], patient:
     assert (caller.roles, caller.patient) == (roles, patient)
 
 
+def test_a_caller_knows_when_the_token_ends_and_a_session_outlasts_it() -> None:
+    roles, claims = RoleMap(role_map(DEFAULT_ROLES)), {"iss": "i", "sub": "s", "exp": 1_900_000_000}
+
+    assert roles.caller(claims, proof=Proof.TOKEN).ends == 1_900_000_000
+    assert roles.caller(claims, proof=Proof.SESSION).ends is None
+
+
 def test_a_site_says_where_its_roles_stand_and_what_they_mean() -> None:
     keycloak = RoleMap(role_map("rad-staff=radiologist, IT=operator"), role_claim="realm_access.roles")
     dotted = RoleMap(role_map("rad-staff=radiologist"), role_claim="https://site.example/roles")

@@ -42,7 +42,8 @@ def identify(credentials: Credentials) -> Caller | None:
         return None
     scopes = ("patient/*.rs",) if credentials.bearer == "narrow" else ()
     roles = frozenset({Role.PATIENT if credentials.bearer == "patient" else Role.RADIOLOGIST})
-    return Caller("one", roles, Proof.TOKEN, patient="Patient/p1", scopes=scopes)
+    ends = time.time() + 100 if credentials.bearer == "short" else None
+    return Caller("one", roles, Proof.TOKEN, patient="Patient/p1", scopes=scopes, ends=ends)
 
 
 @contextmanager
@@ -342,6 +343,14 @@ def test_a_subscription_ends_when_it_is_asked_to_and_when_its_time_is_over(
     assert http.post("/api/hub", data=form(topic, events="", mode="unsubscribe", **ended)).status_code == 422
     assert told(http, topic, "DiagnosticReport-open", OPENED).status_code == 404  # nobody is left, and nothing is kept
     assert http.get(f"/api/hub/{topic}").status_code == 404
+
+
+def test_no_subscription_outlasts_the_token_that_asked_for_it(http: httpx.Client, stack: ExitStack, topic: str) -> None:
+    http.headers["Authorization"] = "Bearer short"
+
+    client = subscribed(http, stack, topic, **{"hub.lease_seconds": "7200"})
+
+    assert 0 < client.confirmation["hub.lease_seconds"] <= 100
 
 
 def test_a_subscription_is_changed_in_place(http: httpx.Client, stack: ExitStack, topic: str) -> None:
