@@ -61,7 +61,7 @@ def test_the_stack_comes_up_with_an_example_and_goes_down_again(tmp_path: Path) 
             assert "initialSeriesInstanceUID=2.25." in opened.headers["location"]
             assert "<title>OHIF Viewer</title>" in http.get(f"{at}{opened.headers['location']}").text
             assert "sightline.panelModule.report" in http.get(f"{at}/app-config.js").text
-            assert 'class="open" href="viewer">' in http.get(page).text
+            assert 'class="open" href="../../viewer">' in http.get(page, follow_redirects=True).text
             modalities = {
                 series["00080060"]["Value"][0] for series in http.get(f"{at}/dicom-web/studies/{study}/series").json()
             }
