@@ -139,7 +139,7 @@ def decision_of(
         raise InputError("There is no decision to take back.")
     if bool(outlines) != (ruling is Ruling.REDRAWN):
         raise InputError("Draw at least one region." if ruling is Ruling.REDRAWN else "Only redrawn has regions.")
-    if ruling in (Ruling.REJECTED, Ruling.REDRAWN) and not word.reason.strip():
+    if ruling in (Ruling.REJECTED, Ruling.REDRAWN) and not _line(word.reason):
         raise InputError("Say why.")
     match ruling:
         case Ruling.REDRAWN:
@@ -176,7 +176,8 @@ def is_heard(word: Word, decision: RegionDecision) -> bool:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """One line of what can be printed: neither databases nor FHIR take the rest."""
+    return "".join(each for each in " ".join(text.split()) if each.isprintable())
 
 
 def _rounded(outline: Outline) -> Outline:

@@ -142,7 +142,7 @@ class DurableQueue:
         chosen = sa.select(status).where(status.c.name == WORKFLOW)
         if state is not None:
             chosen = chosen.where(status.c.status.in_([name for name, its in _STATES.items() if its is state]))
-        if words:
+        if words := words.replace("\0", ""):
             told = (status.c.workflow_uuid, *(status.c.attributes[name].as_string() for name in ("study", "error")))
             chosen = chosen.where(sa.or_(*(each.icontains(words, autoescape=True) for each in told)))
         if (begin := _key_of(before)) is not None:

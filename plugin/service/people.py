@@ -28,6 +28,7 @@ def person_of(visit: Visit, named: str) -> Person:
     caller = visit.caller
     if not is_named(visit):
         return Person(caller.user or caller.id, caller.id)
-    if not named.strip():
+    name = "".join(each for each in " ".join(named.split()) if each.isprintable())
+    if not name:
         raise InputError("Say who decides.")
-    return Person(" ".join(named.split()))
+    return Person(name)

@@ -1,4 +1,4 @@
-"""Studies, jobs and the list page."""
+"""Studies and jobs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from plugin.intake import StudyTaken
@@ -122,8 +123,20 @@ def studies_router(services: Services, submit: Submit) -> APIRouter:
     router.post("/studies", status_code=202, responses=RESPONSES, summary="Ground a study")(submit)
 
     @router.get("/jobs", responses=RESPONSES, summary="Jobs, the last changed first")
-    def jobs() -> list[JobAnswer]:
-        return [answer_of(job) for job in services.queue.list()]
+    def jobs(
+        response: Response,
+        state: Annotated[JobState | None, Query(description="Only these.")] = None,
+        q: Annotated[str, Query(max_length=100, description="Part of a study's UID, a job's id or an error.")] = "",
+        before: Annotated[str, Query(max_length=300, description="Of the link to the next page.")] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> list[JobAnswer]:
+        """Where there are more, the header `Link` names the next page (RFC 8288)."""
+        found, older = services.queue.page(limit, state=state, words=q, before=before or None)
+        if older:
+            told = {"state": state or "", "q": q, "before": older, "limit": str(limit)}
+            query = urlencode({name: value for name, value in told.items() if value})
+            response.headers["Link"] = f'</jobs?{query}>; rel="next"'
+        return [answer_of(job) for job in found]
 
     @router.get("/jobs/{job_id}", responses=RESPONSES | NOT_FOUND, summary="One job")
     def job(job_id: Annotated[str, Path(max_length=200)]) -> JobAnswer:

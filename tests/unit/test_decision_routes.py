@@ -139,6 +139,8 @@ def test_two_people_go_through_the_phrases_of_one_report(desk: Desk) -> None:
     ("said", "status", "words"),
     [
         ({"ruling": "rejected"}, 422, "Say why"),
+        ({"ruling": "rejected", "reason": "\0\x1b"}, 422, "Say why"),
+        ({"ruling": "accepted", "who": "\0"}, 422, "Say who decides"),
         ({"ruling": "accepted", "who": " "}, 422, "Say who decides"),
         ({"ruling": "perhaps"}, 422, ""),
         ({"ruling": "redrawn", "reason": "x", "regions": [SQUARE[:2]]}, 422, "3 to 500"),

@@ -100,6 +100,20 @@ def test_older_jobs_are_on_the_next_pages(services: Services, client: TestClient
     assert found == [f"1.2.{number}" for number in reversed(range(120))]
 
 
+def test_programs_read_the_same_page_by_page(services: Services, client: TestClient) -> None:
+    for number in range(7):
+        put(services, number, JobState.FAILED if number % 2 else JobState.QUEUED, "away" if number % 2 else None)
+
+    address, found = "/jobs?limit=2&state=failed&q=AWAY", []
+    while address:
+        answer = client.get(address)
+        found += [job["study_instance_uid"] for job in answer.json()]
+        address = answer.links["next"]["url"] if "next" in answer.links else ""
+
+    assert found == ["1.2.5", "1.2.3", "1.2.1"]
+    assert client.get("/jobs?state=nonsense").status_code == 422
+
+
 def test_an_empty_list_says_what_to_do_or_shows_what_was_made_without_jobs(
     services: Services, client: TestClient
 ) -> None:
