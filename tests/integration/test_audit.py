@@ -19,8 +19,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from fhir.resources.auditevent import AuditEvent as R5AuditEvent
-from fhir.resources.R4B.auditevent import AuditEvent
+from fhir_check import checker
 from lxml import etree
 
 from plugin.access.caller import Caller, Proof, Role
@@ -355,7 +354,7 @@ def test_every_kind_of_record_is_a_valid_audit_event(release: Release) -> None:
 
     for entry, link in zip(bundle["entry"], links, strict=True):
         event = entry["resource"]
-        (R5AuditEvent if release is Release.R5 else AuditEvent).model_validate(event)
+        assert checker(release.value).check(event) == []
         assert {"reference": "Patient/p1"} in [each["what"] for each in event["entity"]] or event["patient"]
         assert event["recorded"].startswith(link.record.at.isoformat()[:19])
     assert len({entry["resource"]["id"] for entry in bundle["entry"]}) == len(Kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import cv2
 import highdicom as hd
+import matrix
 import numpy as np
 import pytest
+import servers
 from evidence import NON_ASCII, REPORT_TEXT, decided_evidence, make_evidence, make_header, part10
 from pydicom import Dataset, dcmread
 from pydicom.datadict import DicomDictionary
@@ -203,6 +206,25 @@ def test_phrases_still_stand_where_the_text_has_them(site: Path) -> None:
     assert all(document.report.text[each.start : each.end] == each.text for each in document.phrases)
     assert NON_ASCII in {each.text for each in document.phrases}
     assert "12 x 15 mm" in document.report.text
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_dciodvfy_finds_no_error_that_it_did_not_find_before(modality: str, tmp_path: Path) -> None:
+    (cell, *_) = (cell for cell in matrix.CELLS if cell.modality == modality and cell.images == 2)
+    before = matrix.source_of(cell)
+    for name, content in (("before", before), ("after", image_without_identity(before, Pseudonyms(KEY)))):
+        (tmp_path / name).write_bytes(content)
+
+    found = {name: _errors(tmp_path / name) for name in ("before", "after")}
+
+    assert found["after"] <= found["before"]
+
+
+def _errors(file: Path) -> set[str]:
+    command = [str(servers.program("dciodvfy")), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return {line for line in done.stderr.splitlines() if line.startswith("Error")}
 
 
 def test_every_date_of_a_patient_moves_by_the_same_number_of_weeks(site: Path) -> None:
