@@ -67,9 +67,16 @@ def hub_served(bounds: Bounds | None = None, *, trusting: bool = False) -> Itera
         yield http
 
 
-@pytest.fixture
-def http() -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def usual() -> Iterator[httpx.Client]:
     with hub_served() as client:
+        yield client
+
+
+@pytest.fixture
+def http(usual: httpx.Client) -> Iterator[httpx.Client]:
+    """Of a hub that other tests use, too, each with a topic of its own."""
+    with httpx.Client(base_url=usual.base_url, headers=usual.headers, trust_env=False, timeout=30) as client:
         yield client
 
 
