@@ -17,7 +17,15 @@ class Refused:
 
 
 def decide(rule: Rule, caller: Caller) -> Sees | Refused:
-    """What *caller* sees at the route of *rule*.
+    """What *caller* sees at the route of *rule*."""
+    seen = _seen(rule, caller)
+    if rule.whole and isinstance(seen, Sees) and seen.patient is not None:
+        return Refused("This is about all patients, and you see one.")
+    return seen
+
+
+def _seen(rule: Rule, caller: Caller) -> Sees | Refused:
+    """By roles and scopes.
 
     A caller is who its roles say. Where the issuer granted SMART scopes, they narrow that: the route's FHIR type must
     be among them, and scopes of ``patient/`` alone lead to that patient's compartment, whoever reads.

@@ -8,7 +8,8 @@ of patients:
 2. read results through ``visit.results(services.results)`` and multimedia reports through ``visit.reports(...)``: they
    hide what the caller does not see as if it were not there. Whatever else is about a patient (a file, a row, a job)
    is answered after ``visit.admits(...)`` said yes, with 404 otherwise;
-3. give the rule the FHIR type that a SMART scope must allow to be read (``reads``), or written (``writes``).
+3. give the rule the FHIR type that a SMART scope must allow to be read (``reads``), or written (``writes``); or say
+   that the route tells of all patients (``whole``), such as a list of jobs.
 
 ``OWN_PROOF`` is for routes that check a signature or a secret by themselves; ``OPEN`` answers everybody, and holds
 nothing about anybody. The first line that matches counts, so those with ``:path`` stand behind the others.
@@ -47,6 +48,7 @@ class Rule:
     path : as in the route's decorator.
     roles : who may; empty unless *entry* is by roles.
     reads, writes : the FHIR type that a caller with SMART scopes needs one for; "": none.
+    whole : whether it tells of all patients, or changes what is about them: nobody comes in who sees one alone.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Rule:
     roles: frozenset[Role] = frozenset()
     reads: str = ""
     writes: str = ""
+    whole: bool = False
     entry: Entry = Entry.ROLES
 
     @cached_property
@@ -99,17 +102,17 @@ RULES: Final[tuple[Rule, ...]] = (
     # Those who run it.
     Rule("metrics", READ, "/metrics", frozenset({OPERATOR, SERVICE})),
     Rule("description", READ, "/openapi.json", EVERYBODY),
-    Rule("home", READ, "/", STAFF),
+    Rule("home", READ, "/", STAFF, whole=True),
     Rule("worklist-parts", READ, "/worklist/{name}", STAFF),
     Rule("icon", READ, "/favicon.ico", EVERYBODY),
-    Rule("submit", ("POST",), "/studies", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
-    Rule("jobs", READ, "/jobs", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
-    Rule("job", READ, "/jobs/{job_id}", frozenset({RADIOLOGIST, OPERATOR, SERVICE})),
-    Rule("job-action", ("POST",), "/jobs/{job_id}", frozenset({OPERATOR, SERVICE})),
-    Rule("review-list", READ, "/review", STAFF),
-    Rule("review", READ, "/review/{report_id}", STAFF),
-    Rule("review-decision", ("POST",), "/review/{report_id}", STAFF),
-    Rule("review-check", ("POST",), "/review/{report_id}/check", STAFF),
+    Rule("submit", ("POST",), "/studies", frozenset({RADIOLOGIST, OPERATOR, SERVICE}), whole=True),
+    Rule("jobs", READ, "/jobs", frozenset({RADIOLOGIST, OPERATOR, SERVICE}), whole=True),
+    Rule("job", READ, "/jobs/{job_id}", frozenset({RADIOLOGIST, OPERATOR, SERVICE}), whole=True),
+    Rule("job-action", ("POST",), "/jobs/{job_id}", frozenset({OPERATOR, SERVICE}), whole=True),
+    Rule("review-list", READ, "/review", STAFF, whole=True),
+    Rule("review", READ, "/review/{report_id}", STAFF, whole=True),
+    Rule("review-decision", ("POST",), "/review/{report_id}", STAFF, whole=True),
+    Rule("review-check", ("POST",), "/review/{report_id}/check", STAFF, whole=True),
     # Results.
     Rule("chart", READ, "/chart", frozenset({PATIENT, RADIOLOGIST}), reads="DiagnosticReport"),
     Rule("evidence", READ, _STUDY + "/evidence", READERS, reads="DiagnosticReport"),

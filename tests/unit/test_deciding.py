@@ -54,6 +54,12 @@ def caller(*roles: Role, patient: str = "Patient/a", scopes: str = "") -> Caller
         (caller(P, scopes="patient/Patient.rs"), "viewer-files", OWN),
         (caller(S, scopes="system/DiagnosticReport.rs"), "fhir-report", EVERYTHING),
         (caller(S, scopes="system/Observation.rs"), "fhir-report", NO),
+        # Whoever is bound to a patient sees no list of all.
+        (caller(R, scopes="user/DiagnosticReport.rs"), "review", EVERYTHING),
+        (caller(R, scopes="patient/DiagnosticReport.rs"), "review", NO),
+        (caller(R, scopes="patient/DiagnosticReport.rs"), "jobs", NO),
+        (caller(R, scopes="patient/DiagnosticReport.rs"), "home", NO),
+        (caller(R, scopes="patient/DiagnosticReport.rs"), "submit", NO),
         # Writing.
         (caller(R, scopes="user/Observation.rus"), "decision", EVERYTHING),
         (caller(R, scopes="user/Observation.rs"), "decision", NO),
@@ -120,3 +126,13 @@ def test_a_rule_is_about_one_address_and_its_methods() -> None:
 def test_a_compartment_is_a_patients(patient: str) -> None:
     with pytest.raises(ValueError, match="compartment"):
         caller(P, patient=patient)
+
+
+def test_a_route_without_a_type_is_about_everybody_or_about_nobody() -> None:
+    """Or it looks after itself: the hub lets nobody in who sees one patient alone."""
+    rest = {rule.name for rule in RULES if rule.roles and not (rule.reads or rule.writes or rule.whole)}
+    nobody = {"logout", "metrics", "description", "icon", "page-parts", "worklist-parts", "predict"}
+    nobody |= {"fhir-metadata", "fhir-base", "fhir-others"}
+    nobody |= {name for name in RULE if name.startswith("viewer") and name != "viewer-link"}
+
+    assert rest == nobody | {"hub", "hub-topic", "hub-current"}
