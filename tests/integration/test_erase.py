@@ -20,7 +20,8 @@ from plugin.access.caller import Caller, Proof, Role
 from plugin.access.sessions import Sessions
 from plugin.audit.trail import Trail
 from plugin.cli import main
-from plugin.durable.erasing import NAMING
+from plugin.durable import Database, DatabaseDecisionBook, DatabaseReportBook, DurableQueue
+from plugin.durable.erasing import NAMING, erase_rows, rows_of
 from plugin.errors import TransientError
 from plugin.flow import Tools, outputs_of
 from plugin.hl7v2.inbox import Inbox
@@ -234,6 +235,35 @@ def _tools() -> Tools:
         settings_sha256="",
         clock=lambda: NOW,
     )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_rows_and_jobs_are_erased_from_either_database(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    on_server = kind == "postgresql"
+    database = Database(
+        request.getfixturevalue("postgresql").database() if on_server else f"sqlite:///{tmp_path}/jobs.sqlite"
+    )
+    book, decisions, queue = DatabaseReportBook(database), DatabaseDecisionBook(database), DurableQueue(database)
+    for patient in (GONE, STAYS):
+        evidence = _evidence(patient)
+        study, report = evidence.study, evidence.report.ref
+        queue.put(f"job-of-{patient}", study, report)
+        book.settle(Entry(report.report_id, "1", Outcome.QUEUED, "", NOW, NOW, keys=("a key",)), after=None)
+        decisions.keep(KeptDecision(study, report.report_id, decision(evidence.phrases[1], Ruling.ACCEPTED)))
+    values = frozenset({_uid(GONE, "study"), _report_id(GONE)})
+    assert rows_of(database, values) == {"jobs": 1, "reports": 1, "report_keys": 1, "region_decisions": 1}
+
+    for _ in range(2):
+        erase_rows(database, values)
+
+    assert rows_of(database, values) == {}
+    assert queue.get(f"job-of-{GONE}") is None
+    assert queue.get(f"job-of-{STAYS}") is not None
+    assert book.about(["a key"]) == (_report_id(STAYS),)
+    assert len(decisions.every()) == 1
+    queue.close()
 
 
 def test_every_table_that_tells_of_patients_has_a_column_that_erasing_goes_by(settings: Settings) -> None:
