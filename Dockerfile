@@ -1,18 +1,23 @@
 # The service, and every other command: docker run --rm IMAGE sightline prepare ... (docs/training-data.md).
-# Another build of PyTorch: docker build --build-arg TORCH_INDEX=<the wheel index that pytorch.org names> .
+# Another build of PyTorch: docker build --build-arg TORCH_INDEX=<the wheel index that pytorch.org names> . With its hash:
+# --build-arg TORCH='torch==2.13.0 --hash=sha256:...'. All other packages are those of requirements.lock, held to their hashes.
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/sightline
-RUN /opt/sightline/bin/pip install "$TORCH" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 WORKDIR /source
+COPY requirements.lock ./
+RUN /opt/sightline/bin/pip install --require-hashes --no-deps -r requirements.lock
+# What it requires in Python is locked above; builds for NVIDIA bring libraries of their own, at versions that it fixes.
+RUN echo "$TORCH" > torch.txt && /opt/sightline/bin/pip install -r torch.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 COPY pyproject.toml README.md LICENSE ./
 COPY model model
 COPY nlp nlp
 COPY plugin plugin
+# Other extras than this are not locked.
 ARG EXTRAS=buckets
-RUN /opt/sightline/bin/pip install ".${EXTRAS:+[$EXTRAS]}"
+RUN /opt/sightline/bin/pip install --no-build-isolation ".${EXTRAS:+[$EXTRAS]}" && /opt/sightline/bin/pip check
 
 # OHIF's built files, exactly as the lock file says.
 FROM node:20-bookworm-slim AS viewer

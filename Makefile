@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo stack stack-down test chaos fuzz sbom check format arch train picture eval-nlp fhir clean
+.PHONY: help demo stack stack-down test chaos fuzz sbom lock check format arch train picture eval-nlp fhir clean
 help:
 	@echo "make demo          ground an example study and open its page (SERVE=0: only write)"
 	@echo "make stack         Orthanc, FHIR, the service and OHIF together on this machine, with an example to look at"
@@ -77,6 +77,9 @@ chaos: $(VENV)/dev  # needs PostgreSQL, Orthanc and npm's packages; an hour and 
 
 fuzz: $(VENV)/dev  # 10,000 mutated DICOM files, FHIR bundles, reports, messages and requests; takes an hour
 	SIGHTLINE_FUZZ=10000 $(BIN)/pytest -q -s --timeout 7200 tests/fuzz
+
+lock: $(VENV)/dev  # requirements.lock anew, after a change to what pyproject.toml requires
+	$(BIN)/python conformance/lock.py requirements.lock
 
 sbom: $(VENV)/dev  # what Sightline is made of, and under which licences
 	$(BIN)/python conformance/sbom.py $(OUT)

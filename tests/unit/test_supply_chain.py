@@ -6,11 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import sbom
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from servers import ROOT
 
 #: Those that tell no licence in their metadata; told here after a look at their sources.
@@ -49,3 +52,29 @@ def test_bandit_finds_no_known_mistake() -> None:
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_lock_holds_everything_that_is_required_by_hash_and_names_no_registry() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines() if not line.startswith("#")]
+    found = [re.fullmatch(r"([\w.-]+)==([\w.+!]+) --hash=sha256:[0-9a-f]{64}", line) for line in lines]
+    locked = {canonicalize_name(each[1]): each[2] for each in found if each}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [Requirement(each) for each in (*project["dependencies"], *project["optional-dependencies"]["buckets"])]
+
+    assert None not in found
+    unlocked = [str(each) for each in asked if each.name != "torch" and canonicalize_name(each.name) not in locked]
+    assert not unlocked, "run `make lock`"
+    outdated = [
+        str(each)
+        for each in asked
+        if each.name != "torch" and locked[canonicalize_name(each.name)] not in each.specifier
+    ]
+    assert not outdated, "run `make lock`"
+
+
+def test_the_image_is_built_from_the_lock() -> None:
+    steps = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if "pip install" in line]
+
+    assert "--require-hashes --no-deps -r requirements.lock" in steps[0]
+    assert all("--no-build-isolation" in step for step in steps[2:])
+    assert len(steps) == 3
