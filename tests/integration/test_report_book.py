@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from books import book_at
 from faults import together
+from servers import postgresql_program
 
 from plugin.durable import Database, DatabaseReportBook
 from plugin.durable.tables import prefix
@@ -177,6 +179,32 @@ def test_old_withdrawals_are_forgotten_and_nothing_else(book: ReportBook) -> Non
 
     assert book.forget(NOW - timedelta(days=90)) == 1
     assert book.about(("k",)) == ("ignored", "young")
+
+
+def test_what_people_decided_comes_back_with_a_backup(
+    database: Database, book: ReportBook, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    book.settle(ENTRY, after=None)
+    book.save_cursor("feed", "here")
+
+    restored = Database(backup_of(database, tmp_path, request))
+
+    other = DatabaseReportBook(restored)
+    assert (other.entry("r"), other.cursor("feed")) == (ENTRY, "here")
+    restored.close()
+
+
+def backup_of(database: Database, folder: Path, request: pytest.FixtureRequest) -> str:
+    """As docs/operations.md tells it; the address of what was restored from it."""
+    if not database.on_postgresql:
+        with closing(sqlite3.connect(database.file)) as file:
+            file.execute("VACUUM INTO ?", (str(folder / "copy.sqlite"),))
+        return f"sqlite:///{folder}/copy.sqlite"
+    address: str = request.getfixturevalue("postgresql").database()
+    dump = subprocess.run([postgresql_program("pg_dump"), database.url], capture_output=True, check=True).stdout
+    into = [postgresql_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", address]
+    subprocess.run(into, input=dump, check=True, stdout=subprocess.DEVNULL)
+    return address
 
 
 def test_a_book_that_cannot_be_used_is_told(tmp_path: Path) -> None:
