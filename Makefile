@@ -7,6 +7,8 @@ TORCH_INDEX ?=
 SERVE ?= 1
 PORT ?= 8042
 OUT ?= demo-output
+# How many test files run at a time.
+AT_ONCE ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,7 +72,7 @@ format: $(VENV)/dev
 test: $(VENV)/dev
 	tests/install-debian-packages
 	tests/install-npm-packages
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --cov --cov-report=term
 
 chaos: $(VENV)/dev  # needs PostgreSQL, Orthanc and npm's packages; an hour and a half
 	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q -s --timeout 7200 tests/acceptance/test_chaos.py tests/integration/test_job_crashes.py
