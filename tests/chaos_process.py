@@ -40,7 +40,7 @@ def main() -> int:
         reader_version="1",
         grounder=Squares(),
         max_frontals=2,
-        settings_sha256="ab",
+        settings_sha256="ab" * 32,
         clock=lambda: datetime.now(UTC),
     )
     if sys.argv[1] == "serve":

@@ -288,7 +288,7 @@ class Site:
         results = TroubledResults(self.folder / "data")
         object.__setattr__(results, "trouble", self.trouble)
         self.edges = Edges(archive, FhirReportStore(self._client), results)
-        tools = Tools(read, "1", Squares(), 2, "ab", self.clock)
+        tools = Tools(read, "1", Squares(), 2, "ab" * 32, self.clock)
         book = book_at(self.folder / "reports.sqlite")
         self.intake = Intake(archive, self.edges.reports, self.queue, book, lambda: ("1",), self.clock)
         self.runner = self.queue.runner(GroundingWork(self.intake, self.edges, lambda _: tools, _page))

@@ -274,7 +274,9 @@ def _provenance_of_people(evidence: Evidence) -> Iterator[Fhir]:
             yield {
                 "resourceType": "Provenance",
                 "id": derived_id("Provenance of a decision", decision.key),
-                "target": [{"reference": f"Observation/{observation_id(grounded.tracking_uid)}"}],
+                "target": [
+                    {"type": "Observation", "reference": f"Observation/{observation_id(grounded.tracking_uid)}"}
+                ],
                 "recorded": decision.made.isoformat(),
                 "reason": [{"text": clean(decision.reason)}] if clean(decision.reason) else None,
                 "activity": REVISE,
