@@ -14,6 +14,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -154,7 +155,7 @@ _NASTY_LEAVES: Final = (0, -1, 2**63, 10**400, 1e308, -0.0, 0.1, None, True, Fal
 def nasty_json(random: Random, depth: int = 0) -> Any:
     """Any JSON value, often one that nobody expects."""
     inner = depth + 1
-    plain = (nasty_text(random), nasty_text(random), random.choice(_NASTY_LEAVES), _nest(random))
+    plain = (nasty_text(random), nasty_text(random), deepcopy(random.choice(_NASTY_LEAVES)), _nest(random))
     if depth > 2:
         return random.choice(plain)
     several = [nasty_json(random, inner) for _ in range(random.randrange(3))]
