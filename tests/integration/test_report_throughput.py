@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import httpx
 import pytest
 from fhir_input import IDENTITY, around, as_bytes, attachment, report
 from hl7_input import OBR, OBX, ORC, ZDS, field, oru
+from unwatched import unwatched
 
 from plugin.fhir.client import FhirClient
 from plugin.fhir.reading import described, identity_of, report_of
@@ -68,17 +68,6 @@ def messages() -> Iterator[bytes]:
 def resident_bytes() -> int:
     with Path("/proc/self/statm").open() as counts:
         return int(counts.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Without the measuring of coverage, which follows every line and halves the speed of what it follows."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
 
 
 def parsed_and_matched(document: bytes) -> None:
