@@ -16,6 +16,8 @@ from threading import Lock, Timer
 from typing import Any, BinaryIO, Final
 
 _LENGTH: Final = struct.Struct("<Q")
+# Settings hold secrets, and no parser needs them.
+_OURS: Final = ("SIGHTLINE_", "AWS_", "PG")
 
 
 class Child:
@@ -58,6 +60,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             )
         return self._process
 

@@ -182,6 +182,19 @@ def test_a_dead_worker_is_replaced(frame: bytes) -> None:
     assert decoded(frame, form()).shape == (96, 80)
 
 
+def test_no_secret_of_the_settings_is_handed_to_the_worker(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_FHIR_TOKEN", "a-secret-of-the-settings")
+    decoding._CHILD.close()
+
+    decoded(frame, form())
+
+    process = Path(f"/proc/{decoding._CHILD._running().pid}")
+    for name in ("environ", "cmdline"):
+        told = (process / name).read_bytes()
+        assert told
+        assert b"a-secret-of-the-settings" not in told
+
+
 def test_a_worker_that_dies_or_hangs_costs_one_image(frame: bytes) -> None:
     decoded(frame, form())
     os.kill(decoding._CHILD._running().pid, signal.SIGSTOP)
