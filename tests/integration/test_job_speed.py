@@ -94,7 +94,7 @@ def test_two_workers_do_nearly_twice_as_much_as_one_and_do_not_grow(postgresql: 
     assert found[1].rate >= 1.8 * found[0].rate, found
     for each in found:
         assert each.memory_mib[1] < 1.15 * each.memory_mib[0] + 5, found
-        assert not MANY or each.cleaned < each.room / 2, found
+        assert not MANY or each.cleaned < each.room * 2 / 3, found  # indices keep their pages for the next jobs
 
 
 def figures_of(workers: int, url: str, folder: Path) -> Figures:
