@@ -15,7 +15,7 @@ from plugin.fhir.text import MAX_CHARACTERS, text_of_file, visible_text
 
 OWN = (
     "FINDINGS: Small left pleural effusion. No pneumothorax.  Größe 5 mm.\n\nIMPRESSION:\n1. Effusion.",
-    "The cardiomediastinal silhouette is enlarged but stable. There is no focal consolidation or pneumothorax.",
+    "Heart shadow large, yet as wide as last spring. Neither consolidation nor a pneumothorax can be made out.",
     "1.2 x 3.4 cm nodule in the right upper lobe (RUL), suspicious for malignancy; compared to 1/2/2020 it has grown.",
     "TECHNIQUE: PA and lateral. COMPARISON: none. ET tube 3 cm above the carina. Cannot exclude basal atelectasis.",
 )

@@ -42,7 +42,7 @@ TEXT = (
     """INDICATION: Cough and fever for three days.
 COMPARISON: Radiographs of last November.
 FINDINGS: The heart is not enlarged. Small left pleural effusion, unchanged. No pneumothorax. There is a patchy
-opacity in the right lower lobe, which may represent pneumonia. Mediastinal contours are within normal limits.
+opacity in the right lower lobe, which may represent pneumonia. Mediastinal outline looks ordinary.
 IMPRESSION: 1. Right lower lobe opacity, possibly pneumonia. 2. Small left pleural effusion.
 """
     * 2
