@@ -22,8 +22,9 @@ from plugin.flow import Outputs, outputs_of
 from plugin.results import ResultFolder
 from plugin.service import Services, create_app
 from plugin.service.viewer import Viewer
-from plugin.service.viewer.proxy import is_allowed
+from plugin.service.viewer.proxy import is_allowed, named_studies
 from plugin.settings import Settings
+from plugin.values import StudyRef
 from plugin.wiring import make_viewer
 
 EVIDENCE = make_evidence()
@@ -165,6 +166,9 @@ def test_an_archive_that_refuses_or_is_silent_is_told_as_such(
         ("studies", {"PatientID": "*"}, False),
         ("studies", {"PatientID": ""}, False),
         ("studies", {"limit": "10"}, False),
+        ("studies", {"StudyInstanceUID": "1.2", "0020000D": "*"}, False),
+        ("studies", {"StudyInstanceUID": "1.2", "0020000d": ""}, False),
+        ("studies", {"StudyInstanceUID": "1.2", "0010,0020": "P*"}, False),
         ("studies/1.2/series", {"includefield": "all"}, True),
         ("studies/1.2/series/1.3/instances/1.4/frames/1,2", {}, True),
         ("studies/1.2/series/1.3/instances/1.4/bulk/00283010/1/00283006", {}, True),
@@ -180,6 +184,13 @@ def test_only_a_study_or_a_patient_that_is_named_can_be_read(
     resource: str, query: dict[str, str], allowed: bool
 ) -> None:
     assert is_allowed(resource, query.items()) is allowed
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "0020000D", "0020000d", "0020,000D", "(0020,000d)"])
+def test_a_study_is_found_in_a_search_however_its_attribute_is_spelt(name: str) -> None:
+    query = [("StudyInstanceUID", "1.2"), (name, "1.3")]
+
+    assert named_studies("studies", query) == (StudyRef("1.2"), StudyRef("1.3"))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

@@ -26,8 +26,8 @@ ROOT = "/dicom-web"
 CHUNK_BYTES = 1 << 16
 # PS3.18 10.4 and 10.6: UIDs, names of resources, numbers of frames and tags, with slashes between.
 _RESOURCE = re.compile(r"studies(/[A-Za-z0-9][A-Za-z0-9.,_-]*)*")
-_NAMING = frozenset({"StudyInstanceUID", "0020000D", "PatientID", "00100020"})
-_STUDY = frozenset({"StudyInstanceUID", "0020000D"})
+_STUDY = frozenset({"studyinstanceuid", "0020000d"})
+_NAMING = _STUDY | {"patientid", "00100020"}
 _WILDCARDS = frozenset("*?")
 _ASKED = ("accept", "range")
 _ANSWERED = ("content-type", "content-length", "content-range", "accept-ranges")
@@ -78,7 +78,7 @@ def named_studies(resource: str, query: Iterable[tuple[str, str]]) -> tuple[Stud
 
     A UID in the path counts alone; below it, and in a search, one in the query must say the same.
     """
-    asked = [part for name, value in query if name in _STUDY for part in re.split(r"[,\\]", value)]
+    asked = [part for name, value in query if _spelt(name) in _STUDY for part in re.split(r"[,\\]", value)]
     _, _, rest = resource.partition("studies/")
     try:
         return tuple(dict.fromkeys(StudyRef(uid) for uid in (*filter(None, (rest.partition("/")[0],)), *asked)))
@@ -87,8 +87,16 @@ def named_studies(resource: str, query: Iterable[tuple[str, str]]) -> tuple[Stud
 
 
 def is_allowed(resource: str, query: Iterable[tuple[str, str]]) -> bool:
-    """Whether *resource* (below the DICOMweb root) may be read with *query*."""
+    """Whether *resource* (below the DICOMweb root) may be read with *query*.
+
+    Of several values for one attribute an archive may take any, so each of them has to name.
+    """
     if _RESOURCE.fullmatch(resource) is None or ".." in resource:
         return False
-    named = {name for name, value in query if value and not _WILDCARDS & set(value)}
-    return resource != "studies" or bool(named & _NAMING)
+    named = [value for name, value in query if _spelt(name) in _NAMING]
+    return resource != "studies" or (bool(named) and all(value and not _WILDCARDS & set(value) for value in named))
+
+
+def _spelt(name: str) -> str:
+    """The name of an attribute as every archive reads it: servers take tags in small letters, and with commas."""
+    return re.sub(r"[^0-9a-z]", "", name.lower())
