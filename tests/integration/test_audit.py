@@ -102,6 +102,12 @@ def test_a_route_is_recorded_unless_it_is_known_to_tell_nothing_of_patients() ->
     assert record_of(_event(route="viewer-files")) is None
 
 
+@pytest.mark.parametrize("name", ["page-parts", "worklist-parts", "hub-configuration", "hub-own-configuration"])
+def test_files_that_are_the_same_for_everybody_are_no_reads_of_patients(name: str) -> None:
+    assert record_of(_event(route=name)) is None
+    assert record_of(_event(route=name, decision=Decision.FORBIDDEN, status=403)) is not None
+
+
 # The chain
 
 
