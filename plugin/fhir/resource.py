@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from plugin.errors import InputError
-from plugin.limits import MAX_VALUES, values_in
+from plugin.limits import MAX_DEPTH, MAX_VALUES, is_deep, values_in
 
 PdfReader = Callable[[bytes], str]
 """Text of a PDF; raises InputError for one that has none, or cannot be read."""
 
 MAX_BYTES = 50_000_000
-MAX_DEPTH = 100
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
@@ -155,23 +154,14 @@ def parse(content: bytes) -> Element:
         raise InputError("the FHIR input is not valid JSON (NaN, an absurd number, or nested too deeply)") from None
     if not isinstance(document, dict) or not Element(document).type:
         raise InputError("the JSON is not FHIR: expected an object with a resourceType (DiagnosticReport or Bundle)")
-    _check_depth(document)
+    if is_deep(document):
+        raise InputError(f"the JSON is nested more than {MAX_DEPTH} levels deep, which no report is: export it again")
     _check_characters(document)
     return Element(document)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-def _check_depth(document: object) -> None:
-    level: list[object] = [document]
-    for _ in range(MAX_DEPTH):
-        containers = [item for item in level if isinstance(item, (dict, list))]
-        if not containers:
-            return
-        level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
-    raise InputError(f"the JSON is nested more than {MAX_DEPTH} levels deep, which no report is: export it again")
 
 
 def _check_characters(document: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from plugin.errors import InputError
+from plugin.limits import MAX_DEPTH, is_deep
 
 Json = dict[str, Any]
 
@@ -157,8 +158,11 @@ def event_of(body: bytes) -> Event:
     """
     try:
         told = json.loads(body)
+        json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # as others are told of it
     except (ValueError, RecursionError):
-        raise InputError("This is not JSON.") from None
+        raise InputError("This is not JSON, or has text or numbers in it that JSON cannot hold.") from None
+    if is_deep(told):
+        raise InputError(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
     event = told.get("event") if isinstance(told, dict) else None
     if not isinstance(event, dict):
         raise InputError("An event has timestamp, id and event (FHIRcast 3.0, 2.6).")
@@ -225,6 +229,6 @@ def answer_of(text: str) -> Answer | None:
     try:
         told = json.loads(text)
         status = int(told["status"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return Answer(str(told.get("id", ""))[:128], status) if isinstance(told, dict) and 100 <= status < 600 else None

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from plugin.access.caller import Caller, Proof, Role
 from plugin.access.ports import Credentials
-from plugin.fhircast.messages import Event, event_of, subscription_of
+from plugin.fhircast.messages import Event, answer_of, event_of, subscription_of
 from plugin.service.entrance import Access, Entrance
 from plugin.service.hub import Bounds, Hub, hub_router
 from plugin.service.problems import answer_with_problems
@@ -430,6 +430,33 @@ def test_what_is_no_event_is_refused(http: httpx.Client, body: bytes) -> None:
     answer = http.post("/api/hub", content=body, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", r'"\ud800"', "[" * 300 + "]" * 300])
+def test_what_cannot_be_told_on_is_refused_and_the_others_stay(
+    http: httpx.Client, stack: ExitStack, topic: str, value: str
+) -> None:
+    mine = subscribed(http, stack, topic)
+    resource = '{"resourceType": "DiagnosticReport", "id": "r1", "x": VALUE}'.replace("VALUE", value)
+    body = (
+        '{"timestamp": "2026-03-01T01:37:05Z", "id": "1", "event": {"hub.topic": "TOPIC", "hub.event": '
+        '"DiagnosticReport-open", "context": [{"key": "report", "resource": RESOURCE}]}}'
+    )
+    body = body.replace("TOPIC", topic).replace("RESOURCE", resource)
+
+    answer = http.post("/api/hub", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert told(http, topic, "DiagnosticReport-open", OPENED).status_code == 202
+    assert mine.event()[0] == "DiagnosticReport-open"
+    assert http.get(f"/api/hub/{topic}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", '{"status": "ok"}', '{"status": NaN}', '{"status": 1e999}', '{"status": 99}']
+)
+def test_what_is_no_answer_to_an_event_is_nobodys_concern(text: str) -> None:
+    assert answer_of(text) is None
 
 
 def test_the_hub_is_bounded(stack: ExitStack, topic: str) -> None:
