@@ -14,6 +14,7 @@ from plugin.fhir.selections import selections_of
 from plugin.flow import outputs_of
 from plugin.identity import derived_id, derived_uid
 from plugin.page.document import read_evidence
+from plugin.page.words import Audience
 from plugin.results import ResultFile, ResultFolder, kept_report
 from plugin.values import Evidence, PatientRef, ReportRef, ReportStatus, StudyRef
 
@@ -84,7 +85,7 @@ def _files(chart: Chart) -> tuple[ResultFile, ...]:
     """The files of the evidence, which is of the study of all tests, named after the chart's own."""
     made = {
         each.name: _renamed(each.content, chart) if each.name.endswith((".json", ".html")) else each.content
-        for each in outputs_of(chart.evidence, organization=HOSPITAL).kept
+        for each in outputs_of(chart.evidence, organization=HOSPITAL, audience=Audience.PATIENT).kept
     }
     multimedia = json.loads(made["imr.json"])
     selections = selections_of(read_evidence(made["evidence.json"]), about_of(multimedia["report"]))

@@ -72,10 +72,12 @@ class Sees:
     ----------
     patient : "Patient/<id>": what is about that patient, and nothing else; None: what is about anybody.
     drafts : whether reports are seen that are not final yet.
+    workings : whether what stands behind a result is seen: who decided about a region and why, how sure the model is.
     """
 
     patient: str | None = None
     drafts: bool = True
+    workings: bool = True
 
     def report(self, subject: str | None, status: ReportStatus) -> bool:
         """Whether a report about *subject* ("Patient/<id>"; None: not known) is seen."""

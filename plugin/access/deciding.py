@@ -40,14 +40,15 @@ def _seen(rule: Rule, caller: Caller) -> Sees | Refused:
         # A patient's user/ scopes mean what that user may see, which is their own.
         return EVERYTHING if roles - {Role.PATIENT} else _compartment(caller)
     if _granted("patient", rule, caller):
-        return _compartment(caller, drafts=bool(roles - {Role.PATIENT}))
+        return _compartment(caller, works=bool(roles - {Role.PATIENT}))
     return Refused("Your scopes do not allow this.")
 
 
-def _compartment(caller: Caller, *, drafts: bool = False) -> Sees | Refused:
+def _compartment(caller: Caller, *, works: bool = False) -> Sees | Refused:
+    """That of the patient: whoever *works* with reports sees drafts in it, and what stands behind the results."""
     if not caller.patient:
         return Refused("Your token names no patient.")
-    return Sees(caller.patient, drafts=drafts)
+    return Sees(caller.patient, drafts=works, workings=works)
 
 
 def _granted(level: str, rule: Rule, caller: Caller) -> bool:

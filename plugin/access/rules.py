@@ -8,7 +8,8 @@ of patients:
 2. read results through ``visit.results(services.results)`` and multimedia reports through ``visit.reports(...)``: they
    hide what the caller does not see as if it were not there. Whatever else is about a patient (a file, a row, a job)
    is answered after ``visit.admits(...)`` said yes, with 404 otherwise;
-3. give the rule the FHIR type that a SMART scope must allow to be read (``reads``), or written (``writes``); or say
+3. show who decided about regions and why, and the model's figures, to nobody whose ``visit.sees.workings`` is false;
+4. give the rule the FHIR type that a SMART scope must allow to be read (``reads``), or written (``writes``); or say
    that the route tells of all patients (``whole``), such as a list of jobs.
 
 ``OWN_PROOF`` is for routes that check a signature or a secret by themselves; ``OPEN`` answers everybody, and holds
@@ -77,7 +78,8 @@ class Rule:
 PATIENT, RADIOLOGIST, OPERATOR, SERVICE = Role
 STAFF: Final = frozenset({RADIOLOGIST, OPERATOR})
 REPORTERS: Final = frozenset({RADIOLOGIST})
-READERS: Final = frozenset({PATIENT, RADIOLOGIST, SERVICE})
+WORKERS: Final = frozenset({RADIOLOGIST, SERVICE})
+READERS: Final = WORKERS | {PATIENT}
 EVERYBODY: Final = frozenset(Role)
 READ: Final = ("GET", "HEAD")
 _FHIR_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -115,10 +117,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("review-check", ("POST",), "/review/{report_id}/check", STAFF, whole=True),
     # Results.
     Rule("chart", READ, "/chart", frozenset({PATIENT, RADIOLOGIST}), reads="DiagnosticReport"),
-    Rule("evidence", READ, _STUDY + "/evidence", READERS, reads="DiagnosticReport"),
+    Rule("evidence", READ, _STUDY + "/evidence", WORKERS, reads="DiagnosticReport"),
     Rule("page", READ, _STUDY + "/page", READERS, reads="DiagnosticReport"),
     Rule("reports", READ, _STUDY + "/reports", READERS, reads="DiagnosticReport"),
-    Rule("evidence-of-report", READ, _REPORT + "/evidence", READERS, reads="DiagnosticReport"),
+    Rule("evidence-of-report", READ, _REPORT + "/evidence", WORKERS, reads="DiagnosticReport"),
     Rule("page-of-report", READ, _REPORT + "/page", READERS, reads="DiagnosticReport"),
     # The pages: what patients may see, and what only radiologists do.
     Rule("patient-of-study", READ, _STUDY + "/patient", READERS, reads="DiagnosticReport"),
@@ -132,7 +134,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("heatmaps", READ, _REPORT + "/radiologist/heatmaps/{sop_instance_uid}", REPORTERS, reads="ImagingStudy"),
     Rule("files", READ, _REPORT + "/radiologist/files/{name}", REPORTERS, reads="DiagnosticReport"),
     Rule("page-parts", READ, "/pages/{name}", EVERYBODY),
-    Rule("decisions", READ, _REPORT + "/decisions", frozenset({RADIOLOGIST, SERVICE}), reads="Observation"),
+    Rule("decisions", READ, _REPORT + "/decisions", WORKERS, reads="Observation"),
     Rule(
         "decision",
         ("POST",),
@@ -140,15 +142,15 @@ RULES: Final[tuple[Rule, ...]] = (
         frozenset({RADIOLOGIST}),
         writes="Observation",
     ),
-    Rule("predict", ("POST",), "/predict", frozenset({RADIOLOGIST, SERVICE})),
+    Rule("predict", ("POST",), "/predict", WORKERS),
     # FHIRcast: its web sockets are opened by the address that a subscription was answered with.
-    Rule("hub", ("POST",), "/api/hub", frozenset({RADIOLOGIST, SERVICE})),
-    Rule("hub-topic", ("POST",), "/api/hub/{topic}", frozenset({RADIOLOGIST, SERVICE})),
-    Rule("hub-current", READ, "/api/hub/{topic}", frozenset({RADIOLOGIST, SERVICE})),
+    Rule("hub", ("POST",), "/api/hub", WORKERS),
+    Rule("hub-topic", ("POST",), "/api/hub/{topic}", WORKERS),
+    Rule("hub-current", READ, "/api/hub/{topic}", WORKERS),
     Rule("hub-socket", ("WS",), "/api/hub/socket/{endpoint}", entry=Entry.OWN_PROOF),
     Rule("hub-configuration", READ, "/.well-known/fhircast-configuration", entry=Entry.OPEN),
     Rule("hub-own-configuration", READ, "/api/hub/.well-known/fhircast-configuration", entry=Entry.OPEN),
-    Rule("cast", READ, _REPORT + "/fhircast", frozenset({RADIOLOGIST, SERVICE}), reads="DiagnosticReport"),
+    Rule("cast", READ, _REPORT + "/fhircast", WORKERS, reads="DiagnosticReport"),
     # FHIR.
     Rule("fhir-metadata", READ, "/fhir/metadata", EVERYBODY),
     Rule("fhir-reports", READ, "/fhir/DiagnosticReport", READERS, reads="DiagnosticReport"),

@@ -133,6 +133,10 @@ class _Eyes:
 
     visit: Visit
 
+    @property
+    def workings(self) -> bool:
+        return self.visit.sees.workings
+
     def sees(self, held: Held) -> bool:
         return self.visit._shows(held.subject, held.status, lambda: held.document)
 

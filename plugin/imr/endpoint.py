@@ -11,6 +11,7 @@ from plugin.fhir.multimedia import FHIR_ROOT, rendered, report_at, withdrawn_rep
 from plugin.fhir.parts import Fhir
 from plugin.fhir.selections import KIND
 from plugin.imr.held import OUTLINED, SORTS, Held, Shelf, held, parameters, selection_parameters, sort_key
+from plugin.imr.redacting import for_patients
 from plugin.imr.refusal import not_found, outcome
 from plugin.imr.search import Query, query_of
 
@@ -46,6 +47,10 @@ class Eyes(Protocol):
     def looked(self, held: Held, *, seen: bool) -> None:
         """They asked for it, and were answered it or, when it is not *seen*, nothing."""
 
+    @property
+    def workings(self) -> bool:
+        """Whether they see who decided about regions and why, and the model's figures."""
+
 
 class Everybodys:
     """:class:`Eyes` that see everything."""
@@ -56,6 +61,11 @@ class Everybodys:
 
     def looked(self, held: Held, *, seen: bool) -> None:
         """Nobody is told."""
+
+    @property
+    def workings(self) -> bool:
+        """They do."""
+        return True
 
 
 EVERYBODYS = Everybodys()
@@ -97,7 +107,7 @@ class MultimediaReports:
             self.eyes.looked(each, seen=True)
         matches = (_subset(self._report(each, base=base), query.summary) for each in page)
         included = (each for report in page for each in report.observations) if query.include else ()
-        others = (self._placed(each) for each in included)
+        others = (self._observation(each) for each in included)
         return _searchset(
             "DiagnosticReport", query, base=base, total=len(hits), matches=matches, included=_once(others)
         )
@@ -152,7 +162,7 @@ class MultimediaReports:
         written = next((each for each in found.observations if each["id"] == observation_id), None)
         if written is None:
             raise not_found(_GONE)
-        return self._placed(written)
+        return self._observation(written)
 
     def shown(self) -> Iterator[Held]:
         """Every report that is shown, in the order of the shelf."""
@@ -172,6 +182,9 @@ class MultimediaReports:
         if found.kept.withdrawn:
             return withdrawn_report(found.frame)
         return self._placed(report_at(found.frame, found.document, base=base))
+
+    def _observation(self, observation: Fhir) -> Fhir:
+        return self._placed(observation if self.eyes.workings else for_patients(observation))
 
     def _placed(self, resource: Fhir) -> Fhir:
         """*resource* with absolute references to what another server holds."""

@@ -27,7 +27,9 @@ class ReportAnswer(BaseModel):
     version: str = Field(examples=["2"])
     status: ReportStatus
     page: str = Field(description="Where its evidence page is; gone when the report was withdrawn.")
-    evidence: str = Field(description="Where its evidence is; gone when the report was withdrawn.")
+    evidence: str = Field(
+        description="Where its evidence is, which patients are not shown; gone when the report was withdrawn."
+    )
 
 
 def results_router(services: Services) -> APIRouter:

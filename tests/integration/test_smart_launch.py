@@ -416,9 +416,7 @@ def addresses(chart: Chart) -> dict[str, str]:
     study = f"/studies/{chart.uid}"
     report = f"{study}/reports/{chart.report_id}"
     return {
-        "evidence": f"{study}/evidence",
         "page": f"{study}/page",
-        "report evidence": f"{report}/evidence",
         "report page": f"{report}/page",
         "patient's page": f"{report}/patient",
         "image": f"{report}/patient/images/{chart.image}",
@@ -451,7 +449,7 @@ def test_attack_a_patient_asks_for_another_patients_images_or_lists(place: Place
     root = "/dicom-web/studies"
     ours = f"{root}/{ALICE.uid}"
 
-    assert alice.get(f"{ours}/metadata").status_code == 503, "theirs: the archive is away"
+    assert alice.get(f"{ours}/series").status_code == 503, "theirs: the archive is away"
     for path in (
         f"{root}/{BOB.uid}/metadata",
         f"{root}/{BOB.uid}/series/1.2/instances/1.3/frames/1",
@@ -497,26 +495,26 @@ def test_what_the_rules_of_release_withhold_is_withheld_everywhere_from_its_pati
         alice = place.as_patient("alice")
         statuses = {what: alice.get(address).status_code for what, address in addresses(ALICE).items()}
         found = [alice.get(f"/fhir/{kind}").json()["total"] for kind in ("DiagnosticReport", "ImagingSelection")]
-        images = alice.get(f"/dicom-web/studies/{ALICE.uid}/metadata").status_code
+        images = alice.get(f"/dicom-web/studies/{ALICE.uid}/series").status_code
         place.authority.user, place.authority.grants = {"sub": "dr", "roles": ["radiologist"]}, None
         radiologist = place.log_in()
 
         pages = {"page", "report page", "patient's page", "image"}
         assert statuses == {what: 403 if what in pages else 404 for what in statuses}
         assert (found, images) == ([0, 0], 404)
-        assert radiologist.get(addresses(ALICE)["evidence"]).status_code == 200
+        assert radiologist.get(f"/studies/{ALICE.uid}/evidence").status_code == 200
 
 
 def test_a_study_with_reports_about_two_patients_is_shown_to_neither(own_place: Place) -> None:
     Chart("bob", 7).keep(own_place.results, study=ALICE.study)
 
     for patient in ("alice", "bob"):
-        assert own_place.as_patient(patient).get(f"/dicom-web/studies/{ALICE.uid}/metadata").status_code == 404
+        assert own_place.as_patient(patient).get(f"/dicom-web/studies/{ALICE.uid}/series").status_code == 404
 
 
 def test_results_that_do_not_say_whom_they_are_about_are_no_patients(own_place: Place) -> None:
     for file in own_place.results.path.glob(f"{ALICE.uid}/*/*/imr.json"):
         file.unlink()
 
-    assert own_place.as_patient("alice").get(f"/studies/{ALICE.uid}/evidence").status_code == 404
-    assert own_place.log_in().get(f"/studies/{ALICE.uid}/evidence").status_code in (200, 404)
+    assert own_place.as_patient("alice").get(f"/studies/{ALICE.uid}/page").status_code == 404
+    assert own_place.log_in().get(f"/studies/{ALICE.uid}/page").status_code in (200, 404)

@@ -19,6 +19,7 @@ from plugin.endpoint import Endpoint
 from plugin.service.entrance import VisitNow
 from plugin.service.parts import Results, study_of
 from plugin.service.problems import NOT_FOUND, RESPONSES
+from plugin.service.viewer.compartment import SEGMENTATIONS
 from plugin.service.viewer.proxy import dicomweb_router
 from plugin.values import StudyRef
 
@@ -30,7 +31,6 @@ POLICY = (
 )
 _OWN = {"app-config.js": "text/javascript", "sightline.js": "text/javascript"}
 _REPORT = ("sr.dcm",)
-_SEGMENTATIONS = ("seg.dcm", *(f"seg-{number}.dcm" for number in range(1, 9)))
 _UNCHANGED = {"Cache-Control": "no-cache"}  # asked for again by its ETag: an upgrade shows at once
 
 
@@ -60,7 +60,7 @@ class WrittenSeries(BaseModel):
 def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
     """Everything but the viewer's own files, which :func:`serve_files` adds behind all other routes."""
     router = APIRouter(tags=["viewer"])
-    router.include_router(dicomweb_router(viewer.archive, results))
+    router.include_router(dicomweb_router(viewer.archive, results, viewer.series_of))
 
     @router.get(
         "/studies/{study_instance_uid}/viewer",
@@ -73,7 +73,8 @@ def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
         """To the viewer with the regions (SEG) or the structured report (SR) of the newest results open."""
         study = study_of(study_instance_uid)
         query = {"StudyInstanceUIDs": study.study_instance_uid}
-        for series in _series(viewer, visit.results(results), study, _SEGMENTATIONS if show == "seg" else _REPORT)[:1]:
+        shown = SEGMENTATIONS if show == "seg" or not visit.sees.workings else _REPORT
+        for series in _series(viewer, visit.results(results), study, shown)[:1]:
             query["initialSeriesInstanceUID"] = series
         return RedirectResponse(f"/viewer?{urlencode(query)}", 307)
 
@@ -86,8 +87,8 @@ def viewer_router(viewer: Viewer, results: Results) -> APIRouter:
         if seen.read(study, "evidence.json") is None:
             raise HTTPException(404, "There are no results of this study yet; POST /studies asks for them.")
         return WrittenSeries(
-            segmentations=_series(viewer, seen, study, _SEGMENTATIONS),
-            reports=_series(viewer, seen, study, _REPORT),
+            segmentations=_series(viewer, seen, study, SEGMENTATIONS),
+            reports=_series(viewer, seen, study, _REPORT) if visit.sees.workings else (),
         )
 
     @router.get("/viewer", include_in_schema=False)

@@ -20,13 +20,18 @@ async function get(path) {
   return answer;
 }
 
+/* The number of each phrase, by its tracking UID. */
+function numbersIn(page) {
+  return new Map([...page.querySelectorAll('.line')].map((line) => [line.dataset.uid, Number(line.id.slice('line-'.length))]));
+}
+
 /* The Segmentations of the newest results, as OHIF holds them, and what of them each phrase lights. */
 class Lights {
-  constructor({ servicesManager, commandsManager }, evidence, series) {
+  constructor({ servicesManager, commandsManager }, numbers, series) {
     this.services = servicesManager.services;
     this.commands = commandsManager;
     this.series = new Set(series.segmentations);
-    this.numbers = new Map(evidence.phrases.map((phrase, number) => [phrase.tracking_uid, number]));
+    this.numbers = numbers;
     this.chosen = null;
   }
 
@@ -138,13 +143,12 @@ class ReportPanel extends HTMLElement {
     const study = studyOfPage();
     this.say('Loading the report …');
     try {
-      const [page, evidence, series] = await Promise.all([
-        get(address(study, 'page')).then((answer) => answer.text()),
-        get(address(study, 'evidence')).then((answer) => answer.json()),
+      const [page, series] = await Promise.all([
+        get(address(study, 'page')).then(async (answer) => new DOMParser().parseFromString(await answer.text(), 'text/html')),
         get(address(study, 'series')).then((answer) => answer.json()),
       ]);
       if (!this.isConnected) return;
-      this.lights = new Lights(ReportPanel.managers, evidence, series);
+      this.lights = new Lights(ReportPanel.managers, numbersIn(page), series);
       this.pinned = null;
       this.draw(page);
       this.listen();
@@ -167,8 +171,7 @@ class ReportPanel extends HTMLElement {
   }
 
   /* The report of the evidence page under a style of its own: the page is ours, its script stays behind. */
-  draw(page) {
-    const parsed = new DOMParser().parseFromString(page, 'text/html');
+  draw(parsed) {
     const style = document.createElement('style');
     style.textContent = `${parsed.querySelector('style').textContent.replaceAll(':root', ':host')}
       :host { display: block; height: 100%; overflow: auto; background: var(--paper); color: var(--ink); }
