@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,7 +139,7 @@ def _lines(  # noqa: PLR0917 - one call
 ) -> Iterator[dict[str, Any]]:
     read: dict[str, Radiograph | None] = {}
     refused: dict[str, str] = {}
-    documents = [read_evidence(content) for content in results.versions(study, report_id, "evidence.json")]
+    documents = list(_documents(results.versions(study, report_id, "evidence.json")))
     for word in words:
         found = next((found for document in documents if (found := _found(document, word))), None)
         if found is None:
@@ -160,6 +161,13 @@ def _lines(  # noqa: PLR0917 - one call
             continue
         line = line_of(word, phrase, image, radiograph) | {"image": f"{IMAGES}/{disguise.name(uid)}.png"}
         yield disguise.line(line, radiograph)
+
+
+def _documents(contents: Iterable[bytes]) -> Iterator[EvidenceDocument]:
+    """Those that can be read: an earlier release may have kept others, and a disk damages some."""
+    for content in contents:
+        with suppress(ValueError):
+            yield read_evidence(content)
 
 
 def _found(document: EvidenceDocument, word: RegionDecision) -> tuple[PhrasePart, ImagePart] | None:

@@ -366,3 +366,16 @@ def test_decisions_of_which_nothing_is_kept_are_counted(site: Site, tmp_path: Pa
     told = export(site.edges.decisions, nothing, site.archive, tmp_path / "decisions.jsonl")
 
     assert (told.written, told.left_out) == (0, {"no results are kept that hold the phrase": 2})
+
+
+def test_one_version_that_cannot_be_read_costs_no_other_its_export(site: Site, tmp_path: Path) -> None:
+    site.decide(EFFUSION.text, Ruling.ACCEPTED)
+    site.run()
+    assert site.edges.decisions is not None
+    versions = sorted(site.edges.results.path.rglob("evidence.json"))
+    (versions[0].parent.parent / "earlier").mkdir()
+    (versions[0].parent.parent / "earlier" / "evidence.json").write_text('{"format_version": 0}', encoding="utf-8")
+
+    told = export(site.edges.decisions, site.edges.results, site.archive, tmp_path / "decisions.jsonl")
+
+    assert (told.written, told.left_out) == (1, {})
