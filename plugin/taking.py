@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plugin.decisions import Word, decision_of, is_heard, is_marked, last_of, tag_of
+from plugin.decisions import Word, decision_of, is_heard, is_marked, tag_of
 from plugin.errors import InputError, MissingError, TransientError
 from plugin.identity import derived_id
 from plugin.page.document import EvidenceDocument, ImagePart, ModelPart, PhrasePart, PlacementPart
@@ -167,8 +167,9 @@ class Decisions:
 
     def _place(self, phrase: PhrasePart, placement: PlacementPart, kept: Sequence[KeptDecision]) -> Place:
         here = (phrase.tracking_uid, placement.sop_instance_uid)
-        mine = [each for each in kept if each.decision.place == here]
-        last = last_of(each.decision for each in mine).get(here)
+        # By number: the clocks of several machines differ.
+        mine = sorted((each for each in kept if each.decision.place == here), key=lambda each: each.decision.number)
+        last = mine[-1].decision if mine else None
         job = self.queue.get(mine[-1].job) if mine and mine[-1].job else None
         history = tuple(each.decision for each in mine)
         tag, marked = tag_of(phrase, placement, last), is_marked(placement, last)

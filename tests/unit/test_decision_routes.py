@@ -116,6 +116,18 @@ def test_a_later_decision_goes_before_and_the_history_stays(desk: Desk) -> None:
     assert [each["ruling"] for each in place["history"]] == ["rejected", "accepted", "redrawn", "taken-back"]
 
 
+def test_the_last_decision_counts_also_when_another_machine_made_it_whose_clock_is_behind(desk: Desk) -> None:
+    first = desk.decide(desk.places()[0], "rejected", reason="not there").json()
+    desk.site.queue.clock.advance(-3600)  # type: ignore[attr-defined]
+    second = desk.decide(first, "accepted")
+
+    (place, *_) = desk.places()
+    assert second.status_code == 202
+    assert (place["decision"]["number"], place["decision"]["ruling"]) == (2, "accepted")
+    assert [each["number"] for each in place["history"]] == [1, 2]
+    assert place["tag"] == second.json()["tag"]
+
+
 def test_decisions_that_come_before_the_job_begins_share_it(desk: Desk) -> None:
     first, second, third, *_ = desk.places()
     jobs = [desk.decide(place, "accepted").json()["job"]["job_id"] for place in (first, second)]
