@@ -13,10 +13,13 @@ from plugin.imr.endpoint import INCLUDES
 from plugin.imr.held import parameters, selection_parameters
 from plugin.imr.search import Parameter
 
-CHANGED = "2026-11-26"
+CHANGED = "2026-11-27"
 """When what follows was last changed."""
 VERSIONS = {"4.0": "4.0.1", "5.0": "5.0.0"}
-_NO_LOGIN = "There is no login yet: the service listens on this machine alone, or behind a proxy that has one."
+_SECURITY = (
+    "Bearer tokens of the site's issuer, or of its file of programs, or a session after a login with the browser; "
+    "SMART scopes narrow what is seen. Where nobody has to log in, the service answers its own machine alone."
+)
 _REPORTS = (
     "IHE RAD IMR 1.1.0: responder of Find Multimedia Report [RAD-143] and Retrieve Rendered Multimedia Report "
     "[RAD-144], in JSON. ImagingSelections, which R4 does not have, are here as R5: ask with fhirVersion=5.0."
@@ -40,7 +43,7 @@ def capability_statement(names: Iterable[str], *, version: str, base: str, creat
     server = {
         "mode": "server",
         "documentation": _REPORTS,
-        "security": {"description": _NO_LOGIN},
+        "security": {"description": _SECURITY},
         "resource": [_resource(kind, codes) for kind, codes in interactions.items()],
     }
     stored = {"code": "transaction", "documentation": BUNDLE_PROFILE}

@@ -457,6 +457,7 @@ def test_what_the_endpoint_says_of_itself_is_what_it_does(results: ResultFolder,
         assert checker().check(r4) == []
         assert checker("R5").check(r5) == []
         assert (r4["fhirVersion"], r5["fhirVersion"]) == ("4.0.1", "5.0.0")
+        assert "Bearer tokens" in r4["rest"][0]["security"]["description"]
         said = {
             (each["type"], code["code"])
             for statement in (r4, r5)
