@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from plugin.results import ResultFile, ResultFolder, write_results
 from plugin.values import StudyRef
 
 NOTES = "erasures"
+_LEFT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Notebook:
     def end(self, plan: Plan) -> None:
         """It is over: nothing is left of it, not even that it was."""
         self._path(plan.target).unlink(missing_ok=True)
+        for half in self.folder.glob(f".{self.folder.name}.*"):  # of a run that was killed while it wrote
+            shutil.rmtree(half)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -176,7 +180,10 @@ def _words(document: EvidenceDocument) -> Iterator[str]:
 
 
 def files_of(plan: Plan, *, results: ResultFolder, folders: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Every folder and file of *plan*: results with their locks, and files of FHIR in *folders* that name one of it."""
+    """Every folder and file of *plan*: results with their locks, and files of FHIR in *folders* that name one of it.
+
+    What a writer that was killed left half written in *folders* goes, too: whom it is about cannot be read any more.
+    """
     locks = results.path / ".locks"
     found = [path for study in plan.studies for path in (results.path / study, locks / study) if path.exists()]
     staged = results.path.glob(".*.*")  # of a writer that was killed
@@ -184,7 +191,16 @@ def files_of(plan: Plan, *, results: ResultFolder, folders: tuple[Path, ...]) ->
     for folder in folders:
         files = (path for path in folder.rglob("*.json") if path.is_file())
         found += [path for path in files if plan.holds(_json(path))]
+        found += [path for path in folder.rglob(".*.part") if _is_left(path)]
     return tuple(sorted(dict.fromkeys(found)))
+
+
+def _is_left(part: Path) -> bool:
+    """Whether nobody writes *part* any more: that takes milliseconds."""
+    try:
+        return time.time() - part.stat().st_mtime > _LEFT_S
+    except FileNotFoundError:
+        return False
 
 
 def remove(paths: tuple[Path, ...]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from dbos._schemas.system_database import SystemSchema
 from evidence import CARD, decision, kept_of, make_evidence, make_header, make_radiograph, part10
+from servers import ROOT
 
 import plugin.commands.erase as command
 from plugin.access.caller import Caller, Proof, Role
@@ -22,6 +26,7 @@ from plugin.audit.trail import Trail
 from plugin.cli import main
 from plugin.durable import Database, DatabaseDecisionBook, DatabaseReportBook, DurableQueue
 from plugin.durable.erasing import NAMING, erase_rows, rows_of
+from plugin.erasing import NOTES
 from plugin.errors import TransientError
 from plugin.flow import Tools, outputs_of
 from plugin.hl7v2.inbox import Inbox
@@ -106,12 +111,34 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         message = ReceivedReport(derived_id("hl7", patient), NOW, (subject, received), f"hash of {patient}", "control")
         Inbox(settings.reports_dir / "hl7").keep(message, now=NOW)
     reader = Caller("issuer|1", frozenset({Role.RADIOLOGIST}), Proof.SESSION, study=_uid(GONE, "study"))
-    Sessions(sessions_file(settings)).open(reader)
+    themselves = Caller("issuer|2", frozenset({Role.PATIENT}), Proof.SESSION, patient=f"Patient/{GONE}")
+    sessions = Sessions(sessions_file(settings))
+    sessions.open(reader)
+    sessions.open(themselves)
+    sessions.begin_login({"to": f"/studies/{_uid(GONE, 'study')}/page"})
+    _leave_half_written(settings)
     with contextlib.closing(sqlite3.connect(settings.data_dir / "reports.sqlite.taken-over")) as old, old:
         old.execute("CREATE TABLE keys (key TEXT, report_id TEXT)")
         old.execute("INSERT INTO keys VALUES ('a key', ?)", (_report_id(GONE),))
     queue.close()
     return settings
+
+
+def _leave_half_written(settings: Settings) -> None:
+    """What writers leave that are killed: a message, a resource, a version of results, the plan of an erasure."""
+    half = f'{{"value": "{GONE}", "text": "{_uid(GONE, "study")}'
+    results, fhir, hl7 = settings.data_dir / "results", settings.data_dir / "fhir", settings.reports_dir / "hl7"
+    part = hl7 / "07" / ".tmp7.part"
+    written = [part, results / f".{_uid(GONE, 'study')}.tmp7" / "evidence.json"]
+    written += [results / _uid(GONE, "study") / _report_id(GONE) / ".1.tmp7" / "sr.dcm"]
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(half, encoding="utf-8")
+    os.utime(part, (0, 0))
+    whole = fhir / ".fhir.tmp7" / "bundle.json"
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    known = {"resourceType": "ImagingStudy", "identifier": [{"value": f"urn:oid:{_uid(GONE, 'study')}"}]}
+    whole.write_text(json.dumps(known), encoding="utf-8")
 
 
 def _found(settings: Settings, patient: str) -> set[str]:
@@ -123,6 +150,7 @@ def _found(settings: Settings, patient: str) -> set[str]:
         _uid(patient, "phrase 1"),
         f'"value": "{patient}"',
         derived_id("hl7", patient),
+        *((GONE, f"ORDER{GONE}"[:16]) if patient == GONE else ()),
     )
     return {
         str(path.relative_to(settings.data_dir.parent))
@@ -156,6 +184,36 @@ def test_nothing_of_a_patient_is_left_in_any_byte_of_the_data_folder(
     said = capsys.readouterr().out
     assert "audit trail" in said
     assert "belong to archive and FHIR server" in said
+
+
+def test_every_place_of_the_data_folder_is_told_with_what_erasing_does_there() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "plugin").rglob("*.py")))
+    places = set(re.findall(r'data_dir / "([^"]+)"', code)) | {NOTES, "backfill-"}
+    told = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8").partition("## Erasing")[2].partition("\n## ")[0]
+
+    assert len(places) > 8
+    assert {place for place in places if f"`{place}" not in told} == set()
+
+
+def test_a_message_that_is_being_written_is_left_alone(settings: Settings) -> None:
+    part = settings.reports_dir / "hl7" / "08" / ".tmp8.part"
+    part.parent.mkdir(exist_ok=True)
+    part.write_text("{", encoding="utf-8")
+
+    assert main(["erase", "--patient", GONE, "--yes"]) == 0
+
+    assert part.exists()
+
+
+def test_the_plan_of_a_run_that_was_killed_while_it_wrote_it_goes(settings: Settings) -> None:
+    half = settings.data_dir / NOTES / f".{NOTES}.tmp7" / "plan.json"
+    half.parent.mkdir(parents=True)
+    half.write_text(json.dumps({"studies": [_uid(GONE, "study")]}), encoding="utf-8")
+
+    assert main(["erase", "--patient", GONE, "--yes"]) == 0
+
+    assert _found(settings, GONE) == set()
+    assert not (settings.data_dir / NOTES).exists()
 
 
 def test_a_study_is_erased_by_its_uid(settings: Settings) -> None:
