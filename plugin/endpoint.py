@@ -86,8 +86,6 @@ def session_of(endpoint: Endpoint) -> requests.Session:
     """A session to that server alone, which proves with every request who we are; for several threads."""
     session = guarded_session(allowed((endpoint.url,), named=endpoint.named))
     if endpoint.ca_file is not None:
-        # Held against every request: requests prefers REQUESTS_CA_BUNDLE of the environment to a session's own.
-        session.trust_env = False
         session.verify = str(endpoint.ca_file)
     session.cert = endpoint.certificate
     session.auth = Proof(endpoint)

@@ -4,6 +4,9 @@ Addresses also come from outside: next links, redirects, token endpoints, bulk d
 follows one of them, on purpose or by mistake, ends here. An origin is scheme, host and port as the settings spell them;
 another spelling of the same host (a number, a trailing dot, another name) is another origin. Since no address is
 resolved before it is compared, a name that changes what it points to gains nothing.
+
+Variables of the environment that are meant for other programs (``HTTPS_PROXY``, ``ALL_PROXY``, ``.netrc``,
+``REQUESTS_CA_BUNDLE``) change nothing: a proxy that they name would be one more server that sees what is sent.
 """
 
 from __future__ import annotations
@@ -132,17 +135,23 @@ def _wait_s(timeout: object) -> float | None:
 def guarded_session(allowed: Allowed, *, max_bytes: int = MAX_ANSWER_BYTES) -> requests.Session:
     """A session whose requests go to *allowed* alone; redirects are an error."""
     session = requests.Session()
+    session.trust_env = False
     session.max_redirects = 0  # a redirect would take the secrets elsewhere
     for scheme in _PORTS:
         session.mount(f"{scheme}://", Outbound(allowed, max_bytes=max_bytes))
     return session
 
 
-def guarded_client(allowed: Allowed, *, verify: ssl.SSLContext | bool = True) -> httpx.Client:
-    """A pool whose requests, those of an authentication flow among them, go to *allowed* alone."""
+def guarded_client(allowed: Allowed, *, verify: ssl.SSLContext | bool = True, proxy: str | None = None) -> httpx.Client:
+    """A pool whose requests, those of an authentication flow among them, go to *allowed* alone.
+
+    Parameters
+    ----------
+    proxy : of the settings, which they go through; None: none.
+    """
     import httpx
 
     def check(request: httpx.Request) -> None:
         allowed.check(str(request.url))
 
-    return httpx.Client(verify=verify, event_hooks={"request": [check]})
+    return httpx.Client(verify=verify, proxy=proxy, trust_env=False, event_hooks={"request": [check]})

@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     login_audience: str | None = Field(default=None, description="For whom its tokens are; unset: public_url.")
     login_origins: str = Field(default="", description="Further origins of its endpoints, with commas between.")
     login_ca_file: Path | None = Field(default=None, description="Authorities that its certificate is of.")
+    login_proxy: str | None = Field(default=None, description="Proxy that the issuer is reached through.")
     login_role_claim: str = Field(default="roles", description="Claim with the roles; dots lead into objects.")
     login_roles: str = Field(default=DEFAULT_ROLES, description="What its values mean, value=role with commas between.")
     login_patient_claim: str = Field(default="patient", description="Claim with the patient's FHIR id.")
@@ -253,6 +254,13 @@ class Settings(BaseSettings):
             if found is None or "*" in each or (found.scheme != "https" and not is_loopback(found.host)):
                 raise ValueError("must be https addresses, with commas between")
         return addresses
+
+    @field_validator("login_proxy")
+    @classmethod
+    def _known_proxy(cls, proxy: str | None) -> str | None:
+        if proxy is not None and (origin_of(proxy) is None or "@" in proxy):
+            raise ValueError("expected http://host:port, without user and password")
+        return proxy
 
     @field_validator("login_issuer")
     @classmethod

@@ -356,7 +356,7 @@ def login_pool(settings: Settings, url: str) -> httpx.Client:
     from plugin.fhir.signing_in import pool_of
 
     endpoint = Endpoint(url, ca_file=settings.login_ca_file, timeout_s=settings.timeout_s, named="login")
-    return pool_of(endpoint, further=listed(settings.login_origins))
+    return pool_of(endpoint, further=listed(settings.login_origins), proxy=settings.login_proxy)
 
 
 def make_publication(settings: Settings) -> Publication | None:

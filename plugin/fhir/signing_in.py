@@ -208,12 +208,13 @@ class SmartTokens:
             return ""
 
 
-def pool_of(endpoint: Endpoint, *, further: tuple[str, ...] = ()) -> httpx.Client:
+def pool_of(endpoint: Endpoint, *, further: tuple[str, ...] = (), proxy: str | None = None) -> httpx.Client:
     """Connections to *endpoint*, with its authorities and our certificate; they sign in to nothing by themselves.
 
     Parameters
     ----------
     further : other addresses of the settings that belong to it, which may be at another server; "": none.
+    proxy : of the settings, which everything goes through; None: none.
 
     Raises
     ------
@@ -222,14 +223,14 @@ def pool_of(endpoint: Endpoint, *, further: tuple[str, ...] = ()) -> httpx.Clien
     """
     there = allowed((endpoint.url, *further), named=endpoint.named)
     if endpoint.ca_file is None and endpoint.certificate is None:
-        return guarded_client(there)
+        return guarded_client(there, proxy=proxy)
     try:
         context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file else None)
         if endpoint.certificate is not None:
             context.load_cert_chain(*endpoint.certificate)
     except (ssl.SSLError, OSError):
         raise InputError(f"A file of certificates for the {endpoint.named} cannot be used; expected PEM.") from None
-    return guarded_client(there, verify=context)
+    return guarded_client(there, verify=context, proxy=proxy)
 
 
 def _no_token(answer: Answer, said: Mapping[str, Any]) -> SightlineError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from builders import STUDY, chest
 from fhir_input import as_bytes, bundle
 from traps import Trap, run_trap
@@ -27,7 +28,9 @@ from plugin.fhir.reading import reports_from
 from plugin.fhir.sending import Sender
 from plugin.fhir.signing_in import BackendService, SmartTokens, pool_of
 from plugin.outbound import allowed, guarded_client, guarded_session
+from plugin.settings import Settings
 from plugin.values import ImageRef, StudyRef
+from plugin.wiring import login_pool
 
 FHIR = {"Content-Type": "application/fhir+json"}
 DICOM_JSON = {"Content-Type": "application/dicom+json"}
@@ -125,6 +128,60 @@ def test_a_redirect_to_another_server_is_not_followed(
 
     assert server.visits
     assert not elsewhere.visits
+
+
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+
+def test_a_proxy_of_the_environment_sees_nothing(
+    server: Trap, elsewhere: Trap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in PROXIES:
+        monkeypatch.setenv(name, elsewhere.base)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password s3cret", encoding="ascii")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    seen: list[str] = []
+    server.answers = lambda path: seen.append(path) or (200, FHIR, b"{}")  # type: ignore[func-returns-value]
+    there = allowed((server.base,), named="archive")
+
+    with requests.Session() as usual:
+        usual.get(f"{server.base}/usual", timeout=5)
+    with guarded_session(there) as session, guarded_client(there) as pool:
+        session.get(f"{server.base}/session", timeout=5)
+        pool.get(f"{server.base}/pool")
+        sent = session.get(server.base, timeout=5).request.headers
+
+    assert [visit.rpartition("/")[2] for visit in elsewhere.visits] == ["usual"], "what others send goes there"
+    assert seen == ["/session", "/pool", "/"]
+    assert "Authorization" not in sent
+
+
+def test_authorities_of_the_environment_are_not_trusted(server: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/of/somebody/else.pem")
+    with guarded_session(allowed((server.base,), named="archive")) as session:
+        assert session.merge_environment_settings(server.base, {}, None, None, None)["verify"] is True
+
+
+def test_the_login_goes_through_the_proxy_of_the_settings_and_to_its_issuer_alone(elsewhere: Trap) -> None:
+    settings = Settings(login_proxy=elsewhere.base)
+
+    with login_pool(settings, "http://login.example") as pool:
+        pool.get("http://login.example/keys")
+        with pytest.raises(InputError, match="another server"):
+            pool.get("http://other.example/keys")
+
+    assert elsewhere.visits == ["GET http://login.example/keys"]
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example:3128", "http://user:secret@proxy.example", "socks5://proxy.example"])
+def test_a_proxy_is_an_address_without_a_password(proxy: str) -> None:
+    with pytest.raises(ValueError, match="login_proxy") as refused:
+        Settings(login_proxy=proxy)
+    assert "expected http://host:port" in str(refused.value)
 
 
 def test_a_next_link_to_another_server_is_followed_at_ours(server: Trap, elsewhere: Trap) -> None:
