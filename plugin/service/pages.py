@@ -86,9 +86,9 @@ class Shown:
         return read_evidence(result_file(self.results, uid, "evidence.json", report_id))
 
     def withheld(self, uid: str, report_id: str) -> Withheld | None:
-        """Whether patients do not see a report now; None, too, where there is none."""
-        kept = self.results.reports(study_of(uid))
-        if any(each.ref.report_id == report_id and not each.status.final for each in kept):
+        """Whether patients do not see a report now; None, too, where there is none, or none any more."""
+        shown = (each for each in self.results.reports(study_of(uid)) if not each.status.withdrawn)
+        if any(each.ref.report_id == report_id and not each.status.final for each in shown):
             return Withheld(Wait.NOT_FINAL)
         rules = self.pages.rules
         return withheld_of(self.document(uid, report_id), rules, now=self.pages.clock()) if rules.wait else None

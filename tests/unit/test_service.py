@@ -267,6 +267,7 @@ class TestStudies:
 
         assert client.get(f"/studies/{UID}/page").text == "a"
         assert is_problem(client.get(f"/studies/{UID}/reports/b/page"), 410, "withdrawn")
+        assert is_problem(client.get(f"/studies/{UID}/reports/b/patient/images/1.2.3"), 410, "withdrawn")
         assert [each["status"] for each in client.get(f"/studies/{UID}/reports").json()] == [
             "final",
             "entered-in-error",
