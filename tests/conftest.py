@@ -17,6 +17,8 @@ from stores import Bucket
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from plugin.durable import Database
+
 
 # No deadline, since cores are shared; the same examples each time, so that red means that something changed.
 hypothesis.settings.register_profile("sightline", deadline=None, derandomize=True)
@@ -57,6 +59,19 @@ def postgresql() -> Iterator[PostgresServer]:
     """One real PostgreSQL for the session; make databases of your own in it."""
     with servers.run_postgresql() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """The database of a site, as a file and on a server."""
+    from plugin.durable import Database
+
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+    database = Database(url)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

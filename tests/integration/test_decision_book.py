@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,16 +30,6 @@ WORD = RegionDecision(
     model="m 1",
     weights_sha256="ab",
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path}/data/jobs.sqlite")
-    else:
-        database = Database(request.getfixturevalue("postgresql").database())
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import time
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -58,16 +57,6 @@ ENTRY = Entry(
         before=(Decided((), (StudyRef("1.3"),), "Dr. B", "neither", NOW),),
     ),
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path}/data/jobs.sqlite")
-    else:
-        database = Database(request.getfixturevalue("postgresql").database())
-    yield database
-    database.close()
 
 
 @pytest.fixture
