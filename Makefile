@@ -75,7 +75,8 @@ test: $(VENV)/dev
 	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --cov --cov-report=term
 
 chaos: $(VENV)/dev  # needs PostgreSQL, Orthanc and npm's packages; an hour and a half
-	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q -s --timeout 7200 tests/acceptance/test_chaos.py tests/integration/test_job_crashes.py
+	SIGHTLINE_CHAOS=200 $(BIN)/pytest -q -s --timeout 7200 tests/acceptance/test_chaos.py tests/integration/test_job_crashes.py \
+		tests/integration/test_step_crashes.py
 
 fuzz: $(VENV)/dev  # 10,000 mutated DICOM files, FHIR bundles, reports, messages and requests; takes an hour
 	SIGHTLINE_FUZZ=10000 $(BIN)/pytest -q -s --timeout 7200 tests/fuzz
