@@ -36,6 +36,7 @@ class Database:
     engine : its connections are asked whether they live before each use, so that a restart is not felt by who asks.
     working : they are not, since runners try again.
     noting : as *engine*; but the last writes to a file may be missing after a power failure, which is much quicker.
+    alone : as *working* and *noting*; each statement is a transaction, so that no server is told of begin and end.
 
     Raises
     ------
@@ -47,6 +48,7 @@ class Database:
     engine: sa.Engine = field(init=False, repr=False)
     working: sa.Engine = field(init=False, repr=False)
     noting: sa.Engine = field(init=False, repr=False)
+    alone: sa.Engine = field(init=False, repr=False)
     status: sa.TableClause = field(init=False, repr=False)
     done: sa.TableClause = field(init=False, repr=False)
 
@@ -60,10 +62,12 @@ class Database:
                 "SIGHTLINE_DATABASE_URL names no PostgreSQL database: postgresql://user:password@host/name"
             )
         on_sqlite = url.get_backend_name() == "sqlite"
-        engine = _sqlite(url) if on_sqlite else _postgresql(url, asked_first=True)
+        engine = _sqlite(url) if on_sqlite else _postgresql(url, pool_pre_ping=True)
+        noting = _sqlite(url, synchronous="NORMAL") if on_sqlite else engine
         object.__setattr__(self, "engine", engine)
-        object.__setattr__(self, "working", engine if on_sqlite else _postgresql(url, asked_first=False))
-        object.__setattr__(self, "noting", _sqlite(url, synchronous="NORMAL") if on_sqlite else engine)
+        object.__setattr__(self, "working", engine if on_sqlite else _postgresql(url))
+        object.__setattr__(self, "noting", noting)
+        object.__setattr__(self, "alone", noting if on_sqlite else _postgresql(url, isolation_level="AUTOCOMMIT"))
         schema = SCHEMA if self.on_postgresql else None
         object.__setattr__(self, "status", _status_table(schema))
         object.__setattr__(self, "done", _done_table(schema))
@@ -99,7 +103,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
-        for engine in {self.engine, self.working, self.noting}:
+        for engine in {self.engine, self.working, self.noting, self.alone}:
             engine.dispose()
 
 
@@ -171,13 +175,13 @@ def _sqlite(url: sa.URL, *, synchronous: str = "FULL") -> sa.Engine:
     return engine
 
 
-def _postgresql(url: sa.URL, *, asked_first: bool) -> sa.Engine:
+def _postgresql(url: sa.URL, **more: Any) -> sa.Engine:
     arguments = {"application_name": "sightline", "connect_timeout": 10, "options": _SESSION}
     return sa.create_engine(
         url.set(drivername=_POSTGRESQL),
         connect_args=arguments,
-        pool_pre_ping=asked_first,
         pool_size=20,
         max_overflow=0,
         pool_timeout=30,
+        **more,
     )

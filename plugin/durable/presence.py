@@ -55,7 +55,7 @@ class AdvisoryLocks:
     """In a session of its own, which the server ends when its client is gone."""
 
     def __init__(self, database: Database) -> None:
-        self._engine = database.working.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = database.alone
         self._session: sa.Connection | None = None
 
     def hold(self, name: str) -> bool:

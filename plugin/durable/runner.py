@@ -43,7 +43,8 @@ LOST_S = 30.0
 _QUEUED: dict[str, Any] = {"status": "ENQUEUED", "owner_xid": None, "started_at_epoch_ms": None}
 # How often DBOS looks into its queue of workflows that were put in none; ours are all in one.
 IDLE_S = 60.0
-# So long DBOS takes at most to write that a job is done, before it counts as room for another.
+# So long DBOS takes at most to write that a job is done, before it counts as room for another. Where many are done at
+# once, one look for several costs less than one for each.
 SETTLED_S = 0.02
 WAITS = """
 SELECT 1 FROM {status} WHERE queue_name = 'jobs' AND status = 'ENQUEUED' AND status IN ('ENQUEUED', 'PENDING') LIMIT 1
@@ -100,8 +101,17 @@ class DurableRunner:
         self._database = queue.database
         self._presence = presence_of(queue.database)
         status, done = self._database.status, self._database.done
-        self._one = sa.select(status).where(status.c.workflow_uuid == sa.bindparam("job"))
-        self._done = sa.select(done).where(done.c.workflow_uuid == sa.bindparam("job")).order_by(done.c.function_id)
+        steps = (
+            done.c.function_name,
+            done.c.started_at_epoch_ms.label("began"),
+            done.c.completed_at_epoch_ms.label("ended"),
+        )
+        self._one = (
+            sa.select(status, *steps)
+            .select_from(sa.outerjoin(status, done, status.c.workflow_uuid == done.c.workflow_uuid))
+            .where(status.c.workflow_uuid == sa.bindparam("job"))
+            .order_by(done.c.function_id)
+        )
         self._finished = sa.text(FINISHED.format(done=done.fullname, status=status.fullname))
         self._waits = Question(self._database.working, WAITS.format(status=status.fullname))
         self._name = f"{socket.gethostname()}-{secrets.token_hex(6)}"
@@ -168,7 +178,7 @@ class DurableRunner:
         with self._lock:
             for work in tuple(self._at_work):
                 if not work.done():
-                    work.set_exception(Left())
+                    work.set_exception(TransientError("this runner ends"))
         self._wait(deadline + 5)
         for thread in (self._taker, self._keeper):
             if thread is not None:
@@ -192,8 +202,7 @@ class DurableRunner:
         status = self._database.status
         ours = sa.and_(status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id == self._name)
         values = _QUEUED | {"recovery_attempts": status.c.recovery_attempts - 1}
-        with usable(), self._database.working.begin() as connection:
-            connection.execute(sa.update(status).where(ours).values(values))
+        self._write(sa.update(status).where(ours).values(values))
 
     def _due(self) -> bool:
         """Whether there is a job to take, and room for it."""
@@ -214,7 +223,7 @@ class DurableRunner:
         try:
             claim = self._surely(lambda: self._claim(job_id))
             try:
-                self._do(claim)
+                self._apart(partial(self._do, claim))
             except TransientError:
                 self._put_back(claim)
             except Exception as error:  # noqa: BLE001 - a defect of the runner; logged without data
@@ -223,7 +232,7 @@ class DurableRunner:
         finally:
             self._room.release()
             self._jobs.discard(job_id)
-            self._pulse.nudge(after_s=SETTLED_S)
+            self._pulse.nudge(after_s=SETTLED_S * max(1.0, self._queue.at_once / 4))
 
     def _surely(self, do: Callable[[], Answer]) -> Answer:
         """What the database answers, however long it is away; a runner that ends does not wait for it."""
@@ -265,9 +274,7 @@ class DurableRunner:
         """Nothing but how long it took is kept: what was found is in the archive, not in this database."""
         began, began_ms = time.monotonic(), int(time.time() * 1000)
         try:
-            self._apart(step.run, claim.job)
-        except Left:
-            self._put_back(claim)
+            step.run(claim.job)
         except Exception as error:  # noqa: BLE001 - one job must not end the runner; logged without data
             self._failed(step, claim, error)
         took_s = round(time.monotonic() - began, 3)
@@ -279,18 +286,21 @@ class DurableRunner:
             "began": began_ms,
             "ended": began_ms + int(took_s * 1000),
         }
-        if not self._surely(lambda: self._write(self._finished, values, engine=self._database.noting)):
+        if not self._surely(lambda: self._write(self._finished, values)):
             raise Left  # it is somebody else's by now, or nobody's
         self._queue.observe({"event": "step", "step": step.name, "took_s": took_s})
         return took_s
 
-    def _apart(self, run: Callable[[Job], object], job: Job) -> None:
-        """Run in a thread that nobody waits for at the end: one that hangs must not keep the process."""
+    def _apart(self, do: Callable[[], None]) -> None:
+        """Do it in a thread that nobody waits for at the end: a step that hangs must not keep the process.
+
+        The lock of its study is kept while it hangs, so that nobody writes at the same time.
+        """
         work: Future[None] = Future()
 
         def finish() -> None:
             try:
-                run(job)
+                do()
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
                 self._settle(work, error)
             else:
@@ -298,7 +308,7 @@ class DurableRunner:
 
         self._at_work.add(work)
         try:
-            threading.Thread(target=finish, name=f"sightline-job-{job.job_id[:8]}", daemon=True).start()
+            threading.Thread(target=finish, name="sightline-job", daemon=True).start()
             work.result()
         finally:
             self._at_work.discard(work)
@@ -332,13 +342,12 @@ class DurableRunner:
         self._leave(claim, "ENQUEUED", error=claim.told.get("error"), counts=False)
 
     def _claim(self, job_id: str) -> Claim:
-        with usable(), self._database.working.connect() as connection:
-            row = connection.execute(self._one, {"job": job_id}).one_or_none()
-            steps = connection.execute(self._done, {"job": job_id}).all()
-        if row is None or row.status != "PENDING" or row.owner_xid is None:
+        with usable(), self._database.alone.connect() as connection:
+            rows = connection.execute(self._one, {"job": job_id}).all()
+        if not rows or rows[0].status != "PENDING" or rows[0].owner_xid is None:
             raise Left
-        told = row.attributes or {}
-        done = {step.function_name: (step.completed_at_epoch_ms - step.started_at_epoch_ms) / 1000 for step in steps}
+        row, told = rows[0], rows[0].attributes or {}
+        done = {each.function_name: (each.ended - each.began) / 1000 for each in rows if each.function_name}
         return Claim(job_of(row), row.owner_xid, float(told.get("since", time.time())), told, time.monotonic(), done)
 
     def _leave(self, claim: Claim, state: str, *, error: str | None, after_s: float = 0.0, counts: bool = True) -> None:
@@ -366,11 +375,9 @@ class DurableRunner:
         self._surely(lambda: self._write(change))
         raise Left
 
-    def _write(
-        self, change: sa.Executable, values: Mapping[str, Any] | None = None, *, engine: sa.Engine | None = None
-    ) -> int:
+    def _write(self, change: sa.Executable, values: Mapping[str, Any] | None = None) -> int:
         """How many rows it changed."""
-        with usable(), (engine or self._database.working).begin() as connection:
+        with usable(), self._database.alone.begin() as connection:
             return connection.execute(change, values).rowcount
 
     def _tell(
@@ -426,7 +433,7 @@ class DurableRunner:
         chosen = sa.select(status.c.executor_id).where(
             status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id != self._name
         )
-        with usable(), self._database.working.connect() as connection:
+        with usable(), self._database.alone.connect() as connection:
             others = connection.execute(chosen.distinct()).scalars().all()
         for name in others:
             with self._presence.free(name) as gone:
@@ -438,7 +445,7 @@ class DurableRunner:
         """Queue again what stands as begun here and is not: its end could not be written."""
         status = self._database.status
         ours = sa.and_(status.c.name == WORKFLOW, status.c.status == "PENDING", status.c.executor_id == self._name)
-        with usable(), self._database.working.connect() as connection:
+        with usable(), self._database.alone.connect() as connection:
             rows = connection.execute(sa.select(status.c.workflow_uuid, status.c.owner_xid).where(ours)).all()
         now = time.monotonic()
         idle = {tuple(row) for row in rows if row.workflow_uuid not in self._jobs}
@@ -454,8 +461,7 @@ class DurableRunner:
         status = self._database.status
         longest = int((time.time() + self._queue.policy.most_s) * 1000)
         late = sa.and_(status.c.status == "DELAYED", status.c.name == WORKFLOW, status.c.delay_until_epoch_ms > longest)
-        with usable(), self._database.working.begin() as connection:
-            connection.execute(sa.update(status).where(late).values(delay_until_epoch_ms=longest))
+        self._write(sa.update(status).where(late).values(delay_until_epoch_ms=longest))
 
 
 def _word(verdict: Verdict) -> str:

@@ -351,16 +351,17 @@ def test_a_job_that_an_earlier_release_began_with_other_steps_begins_again(
 ) -> None:
     queue: DurableQueue = request.getfixturevalue(f"{server}_queue")
     queue.put("a", STUDY)
-    begun, did = threading.Event(), list[str]()
+    begun, over, did = threading.Event(), threading.Event(), list[str]()
 
     def hang(_: Job) -> None:
         begun.set()
-        time.sleep(60)
+        over.wait(60)
 
     before = queue.runner(independent(Step("ground", lambda _: None), Step("verify", hang)))
     before.start()
     assert begun.wait(30)
     before.stop(0)
+    over.set()
 
     after = queue.runner(independent(*(Step(name, lambda _, name=name: did.append(name)) for name in STEPS)))
     after.start()
