@@ -16,8 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.durable.database import Database, usable
-from plugin.durable.tables import bring_up_to_date, prefix
+from plugin.durable.database import Database
+from plugin.durable.tables import Tables, Transaction
 from plugin.errors import InputError, TransientError
 from plugin.ports import Decided, Entry, Outcome
 from plugin.values import ReportRef, StudyRef
@@ -105,35 +105,32 @@ class DatabaseReportBook:
     """
 
     database: Database
-    _at: str = field(init=False, repr=False)
+    _tables: Tables = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_at", prefix(self.database))
-        with usable("The book of reports"):
-            bring_up_to_date(self.database, "reports", _CHANGES)
+        object.__setattr__(self, "_tables", Tables(self.database, "reports", _CHANGES, "The book of reports"))
 
     def entry(self, report_id: str) -> Entry | None:
         """What is known of the report, or None."""
-        with self._connection() as connection:
-            row = self._do(connection, f"{_SELECT} WHERE report_id = :report", report=report_id).one_or_none()
+        with self._tables.transaction() as transaction:
+            row = transaction.do(f"{_SELECT} WHERE report_id = :report", report=report_id).one_or_none()
         return None if row is None else _entry(row)
 
     def settle(self, entry: Entry, *, after: int | None) -> bool:
         """Write *entry* if its revision is still *after*; whether it was."""
         values = _values(entry) | {"after": after, "revision": 0 if after is None else after + 1}
-        with self._connection(durable=entry.decision is not None) as connection:
-            if self._do(connection, _INSERT if after is None else _UPDATE, **values).rowcount == 0:
+        with self._tables.transaction(durable=entry.decision is not None) as transaction:
+            if transaction.do(_INSERT if after is None else _UPDATE, **values).rowcount == 0:
                 return False
             if after is not None:
-                self._do(connection, "DELETE FROM {at}report_keys WHERE report_id = :report", report=entry.report_id)
-            self._all(connection, _KEY, [{"key": key, "report_id": entry.report_id} for key in sorted(set(entry.keys))])
+                transaction.do("DELETE FROM {at}report_keys WHERE report_id = :report", report=entry.report_id)
+            transaction.do_all(_KEY, [{"key": key, "report_id": entry.report_id} for key in sorted(set(entry.keys))])
         return True
 
     def postpone(self, report_id: str, due: datetime | None, *, tries: int) -> None:
         """Look at the report again at *due*."""
-        with self._connection() as connection:
-            self._do(
-                connection,
+        with self._tables.transaction() as transaction:
+            transaction.do(
                 "UPDATE {at}reports SET due = :due, tries = :tries WHERE report_id = :report",
                 due=_text(due) if due else None,
                 tries=tries,
@@ -143,61 +140,58 @@ class DatabaseReportBook:
     def about(self, keys: Sequence[str]) -> tuple[str, ...]:
         """The ids of the reports that any of *keys* brings up, in their order."""
         found: set[str] = set()
-        with self._connection() as connection:
+        with self._tables.transaction() as transaction:
             for some in _chunks(keys):
                 found |= set(
-                    self._do(
-                        connection, "SELECT report_id FROM {at}report_keys WHERE key IN :names", names=some
-                    ).scalars()
+                    transaction.do("SELECT report_id FROM {at}report_keys WHERE key IN :names", names=some).scalars()
                 )
         return tuple(sorted(found))
 
     def due(self, now: datetime, *, limit: int = 100) -> tuple[str, ...]:
         """The ids of the reports to be looked at again, the longest waiting first."""
         chosen = "SELECT report_id FROM {at}reports WHERE due <= :now OR due > :beyond ORDER BY due LIMIT :most"
-        with self._connection() as connection:
+        with self._tables.transaction() as transaction:
             values = {"now": _text(now), "beyond": _text(now + LONGEST_WAIT), "most": limit}
-            return tuple(self._do(connection, chosen, **values).scalars())
+            return tuple(transaction.do(chosen, **values).scalars())
 
     def listed(self, outcome: Outcome, *, limit: int = 100) -> tuple[Entry, ...]:
         """The reports with that outcome, the longest standing first."""
         chosen = f"{_SELECT} WHERE outcome = :outcome ORDER BY since, report_id LIMIT :most"
-        with self._connection() as connection:
-            return tuple(map(_entry, self._do(connection, chosen, outcome=outcome.value, most=limit)))
+        with self._tables.transaction() as transaction:
+            return tuple(map(_entry, transaction.do(chosen, outcome=outcome.value, most=limit)))
 
     def decided(self, *, limit: int = 100) -> tuple[Entry, ...]:
         """The reports that a person decided about, the last changed first."""
         chosen = f"{_SELECT} WHERE decision IS NOT NULL ORDER BY updated DESC, report_id LIMIT :most"
-        with self._connection() as connection:
-            return tuple(map(_entry, self._do(connection, chosen, most=limit)))
+        with self._tables.transaction() as transaction:
+            return tuple(map(_entry, transaction.do(chosen, most=limit)))
 
     def counts(self) -> dict[Outcome, int]:
         """How many reports have each outcome."""
-        with self._connection() as connection:
-            rows = self._do(connection, "SELECT outcome, COUNT(*) AS number FROM {at}reports GROUP BY outcome")
+        with self._tables.transaction() as transaction:
+            rows = transaction.do("SELECT outcome, COUNT(*) AS number FROM {at}reports GROUP BY outcome")
             found = {row.outcome: int(row.number) for row in rows}
         return {outcome: found.get(outcome.value, 0) for outcome in Outcome}
 
     def news(self, reports: Sequence[ReportRef], *, sweep: int | None = None) -> tuple[ReportRef, ...]:
         """Those of *reports* that the book does not know in this version."""
         known: dict[str, str] = {}
-        with self._connection() as connection:
+        with self._tables.transaction() as transaction:
             for ids in _chunks([report.report_id for report in reports]):
                 chosen = "SELECT report_id, version FROM {at}reports WHERE report_id IN :names"
-                known |= {row.report_id: row.version for row in self._do(connection, chosen, names=ids)}
+                known |= {row.report_id: row.version for row in transaction.do(chosen, names=ids)}
                 if sweep is not None:
                     mark = "UPDATE {at}reports SET sweep = :sweep WHERE report_id IN :names"
-                    self._do(connection, mark, sweep=sweep, names=ids)
+                    transaction.do(mark, sweep=sweep, names=ids)
         return tuple(dict.fromkeys(each for each in reports if known.get(each.report_id) != each.version))
 
     def remember(self, reports: Sequence[ReportRef], reason: str, *, now: datetime, sweep: int) -> None:
         """Keep *reports* that are new to the book as ignored, without taking them."""
         entries = [Entry(each.report_id, each.version, Outcome.IGNORED, reason, now, now) for each in reports]
-        with self._connection() as connection:
-            self._all(connection, _INSERT, [_values(entry) for entry in entries])
+        with self._tables.transaction() as transaction:
+            transaction.do_all(_INSERT, [_values(entry) for entry in entries])
             for ids in _chunks([each.report_id for each in reports]):
-                self._do(
-                    connection,
+                transaction.do(
                     "UPDATE {at}reports SET sweep = :sweep WHERE report_id IN :names",
                     sweep=sweep,
                     names=ids,
@@ -210,8 +204,8 @@ class DatabaseReportBook:
             "ORDER BY report_id LIMIT :most"
         )
         values = {"after": after, "sweep": sweep, "gone": Outcome.WITHDRAWN.value, "most": limit}
-        with self._connection() as connection:
-            return tuple(self._do(connection, chosen, **values).scalars())
+        with self._tables.transaction() as transaction:
+            return tuple(transaction.do(chosen, **values).scalars())
 
     def known(self) -> int:
         """How many reports are not withdrawn."""
@@ -238,10 +232,10 @@ class DatabaseReportBook:
         """Forget withdrawn reports that did not change since; how many."""
         old = "FROM {at}reports WHERE outcome = :gone AND updated < :before"
         values = {"gone": Outcome.WITHDRAWN.value, "before": _text(before)}
-        with self._connection() as connection:
+        with self._tables.transaction() as transaction:
             chosen = f"DELETE FROM {{at}}report_keys WHERE report_id IN (SELECT report_id {old})"  # noqa: S608 - constants
-            self._do(connection, chosen, **values)
-            return self._do(connection, f"DELETE {old}", **values).rowcount
+            transaction.do(chosen, **values)
+            return transaction.do(f"DELETE {old}", **values).rowcount
 
     def take_over(self, path: Path) -> int:
         """Take what an earlier release kept in the file *path*, if it is there, and set the file aside; how many rows.
@@ -260,10 +254,10 @@ class DatabaseReportBook:
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=10)) as file:
                 file.execute("PRAGMA journal_mode = DELETE")  # all of it is in this one file from here on
-                with self._connection(durable=True) as connection:
-                    number = self._copy(connection, file, "reports", (*_NAMES, "sweep"), _insert(*_NAMES, "sweep"))
-                    self._copy(connection, file, "keys", ("key", "report_id"), _KEY)
-                    self._copy(connection, file, "feeds", ("feed", "cursor", "swept"), _FEED)
+                with self._tables.transaction(durable=True) as transaction:
+                    number = self._copy(transaction, file, "reports", (*_NAMES, "sweep"), _insert(*_NAMES, "sweep"))
+                    self._copy(transaction, file, "keys", ("key", "report_id"), _KEY)
+                    self._copy(transaction, file, "feeds", ("feed", "cursor", "swept"), _FEED)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise TransientError(f"{path.name} is in use: end the earlier release of Sightline first") from error
@@ -275,18 +269,18 @@ class DatabaseReportBook:
         return number
 
     def _copy(
-        self, connection: sa.Connection, file: sqlite3.Connection, table: str, names: tuple[str, ...], into: str
+        self, transaction: Transaction, file: sqlite3.Connection, table: str, names: tuple[str, ...], into: str
     ) -> int:
         number, rows = 0, file.execute(f"SELECT {', '.join(names)} FROM {table}")  # noqa: S608 - constants
         while some := rows.fetchmany(_MOST_VARIABLES):
-            self._all(connection, into, [dict(zip(names, row, strict=True)) for row in some])
+            transaction.do_all(into, [dict(zip(names, row, strict=True)) for row in some])
             number += len(some)
         return number
 
     def _of_feed(self, feed: str, column: str) -> str | None:
         chosen = f"SELECT {column} FROM {{at}}report_feeds WHERE feed = :feed"  # noqa: S608 - a constant
-        with self._connection() as connection:
-            told = self._do(connection, chosen, feed=feed).scalar()
+        with self._tables.transaction() as transaction:
+            told = transaction.do(chosen, feed=feed).scalar()
         return None if told is None else str(told)
 
     def _keep_of_feed(self, feed: str, column: str, value: str) -> None:
@@ -294,27 +288,8 @@ class DatabaseReportBook:
             f"INSERT INTO {{at}}report_feeds (feed, {column}) VALUES (:feed, :value) "  # noqa: S608 - a constant
             f"ON CONFLICT (feed) DO UPDATE SET {column} = :value"
         )
-        with self._connection() as connection:
-            self._do(connection, kept, feed=feed, value=value)
-
-    def _do(self, connection: sa.Connection, statement: str, **values: Any) -> sa.CursorResult[Any]:
-        """*statement* with ``{at}`` before the tables' names; values called ``names`` are a list."""
-        text = sa.text(statement.format(at=self._at))
-        if "names" in values:
-            text = text.bindparams(sa.bindparam("names", expanding=True))
-        return connection.execute(text, values)
-
-    def _all(self, connection: sa.Connection, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
-            connection.execute(sa.text(statement.format(at=self._at)), list(rows))
-
-    @contextlib.contextmanager
-    def _connection(self, *, durable: bool = False) -> Iterator[sa.Connection]:
-        """A connection in one transaction."""
-        with usable("The book of reports"):
-            engine = self.database.engine if durable else self.database.noting
-            with engine.begin() as connection:
-                yield connection
+        with self._tables.transaction() as transaction:
+            transaction.do(kept, feed=feed, value=value)
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from model.values import Region, State
-from plugin.durable.database import Database, usable
-from plugin.durable.tables import bring_up_to_date, prefix
+from plugin.durable.database import Database
+from plugin.durable.tables import Tables
 from plugin.ports import KeptDecision
 from plugin.values import Person, RegionDecision, Ruling, StudyRef
 
@@ -69,57 +67,42 @@ class DatabaseDecisionBook:
     """
 
     database: Database
-    _at: str = field(init=False, repr=False)
+    _tables: Tables = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_at", prefix(self.database))
-        with usable(_WHAT):
-            bring_up_to_date(self.database, "region decisions", _CHANGES)
+        tables = Tables(self.database, "region decisions", _CHANGES, "The book of decisions")
+        object.__setattr__(self, "_tables", tables)
 
     def keep(self, kept: KeptDecision) -> bool:
         """Keep a decision, unless one of its number is there; whether it was kept."""
-        with self._connection() as connection:
-            return self._do(connection, _INSERT, **_values(kept)).rowcount == 1
+        with self._tables.transaction(durable=True) as transaction:
+            return transaction.do(_INSERT, **_values(kept)).rowcount == 1
 
     def about(self, study: StudyRef, report_id: str) -> tuple[KeptDecision, ...]:
         """Every decision about that report and study, in the order they were made."""
         chosen = f"{_SELECT} WHERE study = :study AND report_id = :report_id ORDER BY made, number"
-        with self._connection() as connection:
-            rows = self._do(connection, chosen, study=study.study_instance_uid, report_id=report_id)
+        with self._tables.transaction() as transaction:
+            rows = transaction.do(chosen, study=study.study_instance_uid, report_id=report_id)
             return tuple(map(_kept, rows))
 
     def note_job(self, kept: KeptDecision, job_id: str) -> None:
         """That this job writes it back."""
         change = f"UPDATE {{at}}region_decisions SET job = :job WHERE {_THIS}"  # noqa: S608 - constants
-        with self._connection() as connection:
-            self._do(connection, change, **dict(zip(_KEY, kept.key, strict=True)), job=job_id)
+        with self._tables.transaction(durable=True) as transaction:
+            transaction.do(change, **dict(zip(_KEY, kept.key, strict=True)), job=job_id)
 
     def without_job(self, *, limit: int = 100) -> tuple[KeptDecision, ...]:
         """Decisions that no job was put for yet, the oldest first."""
-        with self._connection() as connection:
-            return tuple(
-                map(_kept, self._do(connection, f"{_SELECT} WHERE job = '' ORDER BY made LIMIT :most", most=limit))
-            )
+        with self._tables.transaction() as transaction:
+            return tuple(map(_kept, transaction.do(f"{_SELECT} WHERE job = '' ORDER BY made LIMIT :most", most=limit)))
 
     def every(self, *, after: KeptDecision | None = None, limit: int = 500) -> tuple[KeptDecision, ...]:
         """Decisions in the order of their keys, beyond *after*."""
         beyond = f"WHERE ({', '.join(_KEY)}) > ({', '.join(f':{name}' for name in _KEY)})" if after else ""
         key = dict(zip(_KEY, after.key, strict=True)) if after else {}
-        with self._connection() as connection:
+        with self._tables.transaction() as transaction:
             chosen = f"{_SELECT} {beyond} ORDER BY {', '.join(_KEY)} LIMIT :most"
-            return tuple(map(_kept, self._do(connection, chosen, **key, most=limit)))
-
-    def _do(self, connection: sa.Connection, statement: str, **values: Any) -> sa.CursorResult[Any]:
-        return connection.execute(sa.text(statement.format(at=self._at)), values)
-
-    @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
-        """A connection in one transaction, which is on the disk when it ends."""
-        with usable(_WHAT), self.database.engine.begin() as connection:
-            yield connection
-
-
-_WHAT = "The book of decisions"
+            return tuple(map(_kept, transaction.do(chosen, **key, most=limit)))
 
 
 def _values(kept: KeptDecision) -> dict[str, Any]:

@@ -2,14 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.durable.database import SCHEMA, Database
+from plugin.durable.database import SCHEMA, Database, usable
 from plugin.errors import InputError
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('sightline tables', 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Statements that hold together; in each ``{at}`` stands before names of tables."""
+
+    connection: sa.Connection
+    at: str
+
+    def do(self, statement: str, **values: Any) -> sa.CursorResult[Any]:
+        """Execute *statement*; values called ``names`` are a list."""
+        text = sa.text(statement.format(at=self.at))
+        if "names" in values:
+            text = text.bindparams(sa.bindparam("names", expanding=True))
+        return self.connection.execute(text, values)
+
+    def do_all(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute *statement* for each of *rows*."""
+        if rows:
+            self.connection.execute(sa.text(statement.format(at=self.at)), list(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Our tables called *name* in *database*, made or brought up to date before they are used.
+
+    Parameters
+    ----------
+    changes : see :func:`bring_up_to_date`.
+    what : what messages call them.
+
+    Raises
+    ------
+    InputError
+        If a later release made them.
+    TransientError
+        Here and from every transaction, if the database cannot be used now.
+    """
+
+    database: Database
+    name: str
+    changes: Sequence[Sequence[str]]
+    what: str
+
+    def __post_init__(self) -> None:
+        with usable(self.what):
+            bring_up_to_date(self.database, self.name, self.changes)
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[Transaction]:
+        """One transaction; a *durable* one is on the disk when the block ends."""
+        with usable(self.what):
+            engine = self.database.engine if durable else self.database.noting
+            with engine.begin() as connection:
+                yield Transaction(connection, prefix(self.database))
 
 
 def bring_up_to_date(database: Database, name: str, changes: Sequence[Sequence[str]]) -> None:
