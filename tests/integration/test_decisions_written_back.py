@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
@@ -25,6 +27,7 @@ from evidence import (
     make_radiograph,
     phrases_of_every_fate,
 )
+from fastapi.testclient import TestClient
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage
 from queues import MemoryQueue
@@ -33,17 +36,24 @@ from model.data.opening import open_dataset
 from model.geometry import Orientation
 from model.values import Grounding, ModelCard, Query, Question, Region, State, Suitability, View
 from nlp.phrases import Reading
+from plugin.access.caller import Caller, Proof, Role
 from plugin.archive import folder_archive
+from plugin.attempt import GroundingWork
 from plugin.decisions import Outline, Word
 from plugin.deidentify.decisions import WithoutIdentity
 from plugin.deidentify.pseudonyms import Pseudonyms
 from plugin.dicom.result import read_segmentation
+from plugin.durable import Database, DatabaseDecisionBook, DatabaseReportBook, DurableQueue
 from plugin.exporting import export, line_of
 from plugin.fhir.capability import Release
 from plugin.flow import Edges, Tools, process
+from plugin.intake import Intake
 from plugin.page.document import EvidenceDocument, PhrasePart, evidence_document, read_evidence
-from plugin.ports import StudyIdentity
+from plugin.policy import Policy
+from plugin.ports import Job, JobState, StudyIdentity
 from plugin.results import ResultFolder
+from plugin.service import Services, create_app
+from plugin.service.entrance import Access
 from plugin.taking import Decisions, Place
 from plugin.values import Person, Report, ReportDescription, ReportRef, ReportStatus, Ruling
 from plugin.versions import standing
@@ -66,7 +76,8 @@ class OneReport:
         return (ReportRef("report-1", str(self.version)),)
 
     def describe(self, report_id: str) -> ReportDescription | None:
-        return ReportDescription(ReportRef(report_id, str(self.version)), ReportStatus.FINAL)
+        uids = (STUDY.study_instance_uid,)
+        return ReportDescription(ReportRef(report_id, str(self.version)), ReportStatus.FINAL, study_instance_uids=uids)
 
     def read(self, report: ReportRef) -> Report:
         uid = STUDY.study_instance_uid
@@ -125,9 +136,12 @@ class Site:
         assert self.edges.decisions is not None
         self.decisions = Decisions(self.edges.decisions, MemoryQueue())
 
+    @property
+    def tools(self) -> Tools:
+        return Tools(read, "test", self.grounder, 2, "ab", lambda: CREATED)
+
     def run(self) -> None:
-        tools = Tools(read, "test", self.grounder, 2, "ab", lambda: CREATED)
-        process(STUDY, edges=self.edges, tools=tools, page_url=None)
+        process(STUDY, edges=self.edges, tools=self.tools, page_url=None)
 
     @property
     def document(self) -> EvidenceDocument:
@@ -176,6 +190,154 @@ class Site:
 
     def everything(self) -> tuple[object, ...]:
         return self.archive.results(STUDY), self.document, json.dumps(self.reports.resources)
+
+
+# By a job of the real queue
+
+
+@dataclass
+class Desk:
+    """The service over the site, its jobs and decisions in a database, and a radiologist at it."""
+
+    site: Site
+    url: str
+    running: ExitStack
+
+    def __enter__(self) -> Desk:
+        database = Database(self.url)
+        queue = DurableQueue(database, Policy(first_s=0.05, most_s=0.5), poll_s=0.05)
+        self.running.callback(queue.close)
+        self.site.edges = replace(self.site.edges, decisions=DatabaseDecisionBook(database))
+        intake = Intake(self.site.archive, self.site.reports, queue, DatabaseReportBook(database), lambda: ("test",))
+        self.site.decisions = Decisions(DatabaseDecisionBook(database), queue, intake.join)
+        unused: Any = None
+        services = Services(
+            queue,
+            self.site.edges.results,
+            GroundingWork(intake, self.site.edges, lambda _: self.site.tools),
+            intake,
+            unused,
+            unused,
+            unused,
+            decisions=self.site.decisions,
+        )
+        caller = Caller("issuer|7", frozenset({Role.RADIOLOGIST}), Proof.TOKEN, user="Practitioner/ada")
+        app = create_app(services, access=Access(lambda _: caller), allowed_hosts=("testserver",))
+        self.http = self.running.enter_context(TestClient(app))
+        self.queue = queue
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.close()
+
+    @property
+    def places(self) -> list[dict[str, Any]]:
+        return list(self.http.get(f"{REPORT}/decisions").json())
+
+    def says(self, text: str, ruling: Ruling, *outlines: Outline, reason: str = "") -> None:
+        uid = self.site.phrase(text).tracking_uid
+        (place,) = (each for each in self.places if each["tracking_uid"] == uid)
+        said = {"sop_instance_uid": place["sop_instance_uid"], "ruling": ruling, "reason": reason, "regions": outlines}
+        answer = self.http.post(f"{REPORT}/phrases/{uid}/decision", json=said, headers={"If-Match": place["tag"]})
+        assert answer.status_code == 202, answer.text
+
+    def wait(self, is_over: Callable[[], bool]) -> None:
+        ends = time.monotonic() + 120
+        while not is_over():
+            assert time.monotonic() < ends, self.queue.list()
+            assert not self.queue.list(state=JobState.FAILED)
+            time.sleep(0.05)
+
+    def is_quiet(self) -> bool:
+        jobs = self.queue.backlog().jobs
+        return not jobs[JobState.QUEUED] and not jobs[JobState.RUNNING]
+
+
+REPORT = f"/studies/{STUDY.study_instance_uid}/reports/report-1"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.sqlite"
+    return str(request.getfixturevalue("postgresql").database())
+
+
+def test_what_a_radiologist_says_over_http_is_written_back_by_a_job_everywhere(tmp_path: Path, url: str) -> None:
+    with Desk(Site(tmp_path), url, ExitStack()) as desk:
+        site = desk.site
+        desk.http.post("/studies", json={"study_instance_uid": STUDY.study_instance_uid}).raise_for_status()
+        desk.wait(lambda: site.edges.results.read(STUDY, "evidence.json") is not None and desk.is_quiet())
+        first, statuses = site.report(), [site.observation(each.text)["status"] for each in (EFFUSION, OPACITY)]
+
+        desk.says(EFFUSION.text, Ruling.ACCEPTED)
+        desk.says(OPACITY.text, Ruling.REJECTED, reason="a vessel")
+        desk.says(NODULES.text, Ruling.REDRAWN, TRIANGLE, reason="wrong place")
+        desk.wait(lambda: all(place["written"] for place in desk.places) and desk.is_quiet())
+
+        said = {each["tracking_uid"]: each for each in desk.places}
+        decided = {text: said[site.phrase(text).tracking_uid] for text in (EFFUSION.text, OPACITY.text, NODULES.text)}
+        assert statuses == ["preliminary", "preliminary"]
+        assert [site.observation(text)["status"] for text in decided] == ["final", "amended", "amended"]
+        assert {each["job"]["state"] for each in decided.values()} == {"done"}
+        report, masks = site.report(), site.masks()
+        assert report.SOPInstanceUID != first.SOPInstanceUID
+        assert (first.VerificationFlag, report.VerificationFlag) == ("UNVERIFIED", "VERIFIED")
+        assert masks.keys() == {EFFUSION.text, NODULES.text}
+        np.testing.assert_array_equal(masks[NODULES.text], Region(TRIANGLE, 1.0).mask(*masks[NODULES.text].shape))
+        for text, reason in ((OPACITY.text, "a vessel"), (NODULES.text, "wrong place")):
+            observation = site.observation(text)
+            assert reason in observation["note"][0]["text"]
+            (word,) = people_behind(site, observation["id"])
+            assert word["agent"][0]["who"]["identifier"]["value"] == "issuer|7"
+            assert word["agent"][0]["who"]["display"] == "Practitioner/ada"
+            assert word["reason"] == [{"text": reason}]
+        page = desk.http.get(f"{REPORT}/page").text
+        assert "Practitioner/ada" not in page
+        assert "wrong place" not in page
+        assert len(desk.queue.list()) <= 4, "a job for the study, and at most one for each word"
+        before, job = site.everything(), desk.queue.list()[0].job_id
+        assert desk.queue.replay(job) is not None
+        desk.wait(desk.is_quiet)
+        assert site.everything() == before
+
+
+def test_a_word_whose_process_died_before_it_put_a_job_is_written_back_after_the_next_start(
+    tmp_path: Path, url: str
+) -> None:
+    site = Site(tmp_path)
+    with Desk(site, url, ExitStack()) as desk:
+        desk.http.post("/studies", json={"study_instance_uid": STUDY.study_instance_uid}).raise_for_status()
+        desk.wait(lambda: site.edges.results.read(STUDY, "evidence.json") is not None and desk.is_quiet())
+        place = site.place(OPACITY.text)
+        where = (place.phrase.tracking_uid, place.placement.sop_instance_uid)
+        dies = replace(site.decisions, queue=Dying())
+        with pytest.raises(KeyboardInterrupt):
+            dies.decide(site.document, where, Word(place.tag, Ruling.REJECTED, ADA, "a vessel"))
+        assert not site.place(OPACITY.text).written
+
+    with Desk(site, url, ExitStack()) as desk:
+        desk.wait(lambda: all(place["written"] for place in desk.places))
+        assert OPACITY.text not in site.masks()
+        assert site.observation(OPACITY.text)["status"] == "amended"
+
+
+class Dying(MemoryQueue):
+    """The process ends as it puts a job."""
+
+    def put(self, *_: Any, **__: Any) -> Job:
+        raise KeyboardInterrupt
+
+
+def people_behind(site: Site, observation: str) -> list[dict[str, Any]]:
+    """The Provenance of people about an Observation."""
+    return [
+        each
+        for each in site.reports.resources.values()
+        if each["resourceType"] == "Provenance"
+        and each["target"][0]["reference"] == f"Observation/{observation}"
+        and each["agent"][0]["who"].get("type") == "Practitioner"
+    ]
 
 
 @pytest.fixture
