@@ -8,10 +8,8 @@ something need proof of their origin besides (:mod:`plugin.service.entrance`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from html import escape
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -25,10 +23,10 @@ from plugin.access.login import Login, local_address
 from plugin.access.ports import UnknownError
 from plugin.access.sessions import LOGIN_S
 from plugin.errors import TransientError
-from plugin.page.view import content_security_policy
 from plugin.service.chart import audience_of
 from plugin.service.entrance import VisitNow, enter
 from plugin.service.problems import RETRY_AFTER_S
+from plugin.service.styled import policy, style
 
 START, LAUNCH, CALLBACK, LOGOUT, CHART = "/login", "/launch", "/callback", "/logout", "/chart"
 _SESSION, _LOGIN = "sightline-session", "sightline-login"
@@ -183,19 +181,10 @@ def _refused(error: UnknownError | TransientError) -> HTMLResponse:
 
 def _page(title: str, body: str, *, status: int = 200, form: bool = False) -> HTMLResponse:
     """A page of ours; *body* is HTML."""
-    style = _style()
-    policy = content_security_policy(style=style, script="")
-    if form:
-        policy = policy.replace("form-action 'none'", "form-action 'self'")
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title} · Sightline</title>'
-        f'<link rel="icon" href="data:,"><style>{style}</style></head>'
+        f'<link rel="icon" href="data:,"><style>{style()}</style></head>'
         f'<body><main><p class="brand">Sightline</p><h1>{title}</h1>{body}</main></body></html>'
     )
-    return HTMLResponse(text, status, headers={"Content-Security-Policy": policy})
-
-
-@cache
-def _style() -> str:
-    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
+    return HTMLResponse(text, status, headers={"Content-Security-Policy": policy(forms=form)})

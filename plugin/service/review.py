@@ -12,28 +12,24 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
 
-import jinja2
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from plugin.access.visit import Visit
 from plugin.errors import InputError, MissingError, TransientError
 from plugin.intake import Comparison, Intake, StaleError
-from plugin.page.view import content_security_policy
 from plugin.ports import Decided, Entry, Outcome
 from plugin.service.entrance import VisitNow
 from plugin.service.parts import study_of
 from plugin.service.people import is_named, person_of
 from plugin.service.problems import MEDIA_TYPE, NOT_FOUND, RESPONSES, Problem
+from plugin.service.styled import rendered
 
 MOST_LISTED = 100
 NOT_STATED = "not stated"
@@ -214,8 +210,9 @@ class _Desk:
     def list_page(self) -> str:
         book = self._intake.book
         lists = [(outcome, book.listed(outcome, limit=MOST_LISTED)) for outcome in LISTED]
-        return _rendered(
+        return rendered(
             "review.html",
+            forms=True,
             lists=lists,
             decided=book.decided(limit=MOST_LISTED),
             counts=book.counts(),
@@ -229,8 +226,9 @@ class _Desk:
             compared = self._intake.compare(entry)
         except (TransientError, InputError) as error:
             compared, said = None, f"{said} The report and its studies cannot be compared now: {error}".strip()
-        return _rendered(
+        return rendered(
             "compare.html",
+            forms=True,
             entry=entry,
             rows=() if compared is None else comparison_rows(compared),
             said=said,
@@ -348,29 +346,3 @@ def _json(model: BaseModel) -> Response:
 
 def _see_list() -> Response:
     return RedirectResponse("/review", HTTPStatus.SEE_OTHER)
-
-
-def _rendered(name: str, **values: Any) -> str:
-    style = _style()
-    policy = content_security_policy(style=style, script="").replace("form-action 'none'", "form-action 'self'")
-    return (
-        _environment()
-        .get_template(name)
-        .render(
-            **values,
-            style=Markup(style),  # noqa: S704 - a file of this package
-            policy=policy,
-        )
-    )
-
-
-@cache
-def _style() -> str:
-    return files("plugin.service").joinpath("worklist.css").read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("plugin.service", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
