@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from plugin.errors import TransientError
+from plugin.errors import TransientError, WithdrawnError
 from plugin.flow import STEPS, Edges, PageUrl, Passage, Tools, withdraw
 from plugin.intake import Intake
 from plugin.ports import Job, Priority, Step
@@ -36,9 +36,20 @@ class GroundingWork:
             lambda: self._passage(job, tools), partial(self.edges.results.alone, job.study, patience_s=0)
         )
         try:
-            yield tuple(Step(name, partial(attempt.run, name)) for name in STEPS)
+            yield tuple(Step(name, partial(self._run, attempt, name)) for name in STEPS)
         finally:
             attempt.close()
+
+    def _run(self, attempt: _Attempt, step: str, job: Job) -> None:
+        """Do *step*; that a report was withdrawn is noticed for everybody, so that it is taken when it comes back."""
+        try:
+            attempt.run(step)
+        except WithdrawnError:
+            if job.report is not None:
+                self.intake.take_again(job.report.report_id)
+                if self.intake.is_joined(job.study, job.report.report_id):
+                    raise TransientError("The report was gone for a moment.") from None
+            raise
 
     def _passage(self, job: Job, tools: Tools) -> Passage | None:
         """What is known now counts, and not what was known when the job was put; None when there is nothing to do."""
@@ -74,7 +85,7 @@ class _Attempt:
         self._held.enter_context(self._alone())
         return self._begin()
 
-    def run(self, step: str, _: Job) -> None:
+    def run(self, step: str) -> None:
         """Do *step*."""
         self._at_work = True
         try:

@@ -37,8 +37,12 @@ class MissingError(InputError):
     """There is no such study or instance in the archive: it may still come."""
 
 
-class WithdrawnError(InputError):
-    """The report was withdrawn: nothing may be shown of it, and what was written about it is taken back."""
+class NoReportError(InputError):
+    """There is no usable report about the study (any more): what was written about it is taken back."""
+
+
+class WithdrawnError(NoReportError):
+    """The report was withdrawn or deleted: nothing may be shown of it, and nothing failed."""
 
 
 class ConformanceError(SightlineError):

@@ -19,7 +19,7 @@ from plugin.dicom.secondary import heatmaps, pictures
 from plugin.dicom.seg import segmentation_uid, segmentations
 from plugin.dicom.sr import report as structured_report
 from plugin.dicom.sr import report_uid
-from plugin.errors import InputError, MissingError, TransientError, WithdrawnError
+from plugin.errors import InputError, MissingError, NoReportError, TransientError, WithdrawnError
 from plugin.fhir.capability import Release
 from plugin.fhir.life import names_of, resources_in, selections_among, settled, withdrawal
 from plugin.fhir.multimedia import Organization, multimedia_id, multimedia_json, store_bundle
@@ -276,7 +276,7 @@ class Passage:
         wanted = self._report or _newest(reports, identity)
         try:
             return _find(reports, wanted, identity, descriptions, joined=self._joined)
-        except WithdrawnError:
+        except NoReportError:
             withdraw(self._study, wanted.report_id, edges=self._edges, tools=self._tools)
             raise
 
@@ -390,7 +390,7 @@ def process(
 
     Raises
     ------
-    WithdrawnError
+    NoReportError
         If there is no such report about the study any more; its results are no longer shown.
     SightlineError
         As the steps do; what was written before stays, and is written alike by the next try.
@@ -546,7 +546,9 @@ def _find(
     Raises
     ------
     WithdrawnError
-        If it was withdrawn or deleted, has no usable text (any more), or is not about the study.
+        If it was withdrawn or deleted.
+    NoReportError
+        If it has no usable text (any more), or is not about the study.
     """
     stands = store.describe(wanted.report_id)
     if stands is None:
@@ -565,16 +567,16 @@ def _read(store: ReportStore, stands: ReportDescription) -> Report:
         now = store.describe(stands.ref.report_id)
         if now is None or now.ref != stands.ref:
             raise TransientError("the report changed while it was read") from None
-        raise WithdrawnError(str(error)) from None
+        raise NoReportError(str(error)) from None
 
 
 def _proven(report: Report, identity: StudyIdentity, *, joined: bool) -> Match:
     try:
         found = match(report, identity)
     except InputError as error:
-        raise WithdrawnError(str(error)) from None
+        raise NoReportError(str(error)) from None
     if not found.proven and not (joined and found.by is MatchedBy.CALLER):
-        raise WithdrawnError("no report is joined to this study by study UID, or by accession number and patient")
+        raise NoReportError("no report is joined to this study by study UID, or by accession number and patient")
     return found
 
 

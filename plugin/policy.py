@@ -1,11 +1,11 @@
-"""What becomes of a job that failed: tried again, given up or refused. Pure; tests/unit/test_policy.py is its table."""
+"""What becomes of a job that did not get through. Pure; tests/unit/test_policy.py is its table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from plugin.errors import ConformanceError, InputError, SightlineError, TransientError, UnavailableError
+from plugin.errors import ConformanceError, InputError, SightlineError, TransientError, UnavailableError, WithdrawnError
 
 DAY_S = 86_400.0
 
@@ -15,6 +15,7 @@ class Fault(StrEnum):
 
     OUTSIDE = "outside"  # a server did not answer, or refused for now
     NOT_ASKED = "not-asked"  # a server that is known to be away was left alone
+    NOBODY = "nobody"  # what was to be done is no longer wanted
     INPUT = "input"  # study or report cannot be used as they are
     OURS = "ours"  # a defect of Sightline
 
@@ -50,7 +51,14 @@ class Refuse:
     reason: str
 
 
-Verdict = Retry | GiveUp | Refuse
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Cancel the job: what it was about was withdrawn, and nothing failed."""
+
+    reason: str
+
+
+Verdict = Retry | GiveUp | Refuse | LetGo
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,8 @@ def failure_of(error: Exception) -> Failure:
             return Failure(Fault.NOT_ASKED, str(error), error.retry_after_s)
         case TransientError():
             return Failure(Fault.OUTSIDE, str(error), error.retry_after_s)
+        case WithdrawnError():
+            return Failure(Fault.NOBODY, str(error))
         case InputError():
             return Failure(Fault.INPUT, str(error))
         case ConformanceError() | SightlineError():
@@ -112,6 +122,8 @@ def retry_delay_s(attempt: int, policy: Policy, *, chance: float = 0.5) -> float
 
 def judge(failure: Failure, *, attempt: int, age_s: float, policy: Policy, chance: float = 0.5) -> Verdict:
     """What becomes of a job whose *attempt* (from 1) failed, *age_s* seconds after it was put."""
+    if failure.fault is Fault.NOBODY:
+        return LetGo(failure.reason)
     if failure.fault in (Fault.INPUT, Fault.OURS):
         return Refuse(failure.reason)
     counts = failure.fault is Fault.OUTSIDE

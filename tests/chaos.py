@@ -266,7 +266,7 @@ class Site:
     def jobs_wrong(self) -> list[str]:
         """Jobs that have not ended well, and versions with more than one.
 
-        One that met its report taken back, before the poll did, is refused with that reason, and rightly so.
+        One that met its report taken back, before the poll did, is cancelled with that reason, and rightly so.
         """
         queue = DurableQueue(Database(self.url))
         try:
@@ -275,7 +275,7 @@ class Site:
             queue.close()
         back = {name for name, told in self.reports.items() if told.status == "entered-in-error"}
         ended = [
-            job for job in jobs if job.state is JobState.DONE or (job.state is JobState.FAILED and refused(job, back))
+            job for job in jobs if job.state is JobState.DONE or (job.state is JobState.CANCELLED and let_go(job, back))
         ]
         pairs = Counter((job.study, job.report) for job in jobs if job.report and not job.report.withdrawn)
         return [
@@ -340,6 +340,6 @@ class Site:
         return [row["resource"] for row in answer.get("entry", [])]
 
 
-def refused(job: Job, back: set[str]) -> bool:
-    """Whether *job* was refused since its report is one of *back*."""
+def let_go(job: Job, back: set[str]) -> bool:
+    """Whether *job* was let go of since its report is one of *back*."""
     return job.report is not None and job.report.report_id in back and "withdrawn" in (job.error or "")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from plugin.policy import GiveUp, Policy, Refuse, Retry, failure_of, judge
+from plugin.policy import GiveUp, LetGo, Policy, Refuse, Retry, failure_of, judge
 from plugin.ports import Backlog, Job, JobState, Priority, Work
 from plugin.values import ReportRef, StudyRef
 
@@ -216,3 +216,5 @@ class MemoryRunner:
                 queue.change(job.job_id, JobState.QUEUED, error=failure.reason, after_s=after_s, counts=counts)
             case GiveUp(reason) | Refuse(reason):
                 queue.change(job.job_id, JobState.FAILED, error=reason)
+            case LetGo(reason):
+                queue.change(job.job_id, JobState.CANCELLED, error=reason)

@@ -309,7 +309,9 @@ def _error(row: sa.Row[Any], told: Mapping[str, Any]) -> str | None:
     match row.status:
         case "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
             return WORKER_DIED
-        case "SUCCESS" | "CANCELLED":
+        case "CANCELLED" if row.queue_name is None:  # by a person: it is of an attempt before
+            return None
+        case "SUCCESS":
             return None
         case "ENQUEUED" if not row.recovery_attempts:
             return None

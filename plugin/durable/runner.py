@@ -26,7 +26,7 @@ from plugin.durable.presence import presence_of
 from plugin.durable.pulse import Pulse, Question
 from plugin.durable.queue import APPLICATION, QUEUE, SERIALIZER, VERSION, WORKFLOW, job_of
 from plugin.errors import SightlineError, TransientError
-from plugin.policy import GiveUp, Refuse, Retry, Verdict, failure_of, judge
+from plugin.policy import GiveUp, LetGo, Refuse, Retry, Verdict, failure_of, judge
 from plugin.ports import Job, Step, Work
 
 if TYPE_CHECKING:
@@ -331,12 +331,14 @@ class DurableRunner:
             policy=self._queue.policy,
             chance=random.random(),  # noqa: S311 - jitter
         )
-        self._tell(claim, _word(verdict), step=step.name, error=error)
+        self._tell(claim, _word(verdict), step=step.name, error=None if isinstance(verdict, LetGo) else error)
         match verdict:
             case Retry(after_s, counts):
                 self._leave(claim, "DELAYED", error=failure.reason, after_s=after_s, counts=counts)
             case GiveUp(reason) | Refuse(reason):
                 self._leave(claim, "ERROR", error=reason)
+            case LetGo(reason):
+                self._leave(claim, "CANCELLED", error=reason)
 
     def _put_back(self, claim: Claim) -> None:
         self._leave(claim, "ENQUEUED", error=claim.told.get("error"), counts=False)
@@ -361,7 +363,7 @@ class DurableRunner:
             "started_at_epoch_ms": None,
             "updated_at": now_ms,
             "delay_until_epoch_ms": now_ms + int(after_s * 1000) if state == "DELAYED" else None,
-            "completed_at": now_ms if state == "ERROR" else None,
+            "completed_at": now_ms if state in ("ERROR", "CANCELLED") else None,
             "attributes": told | ({"error": error} if error else {}),
         }
         if not counts:
@@ -472,6 +474,8 @@ def _word(verdict: Verdict) -> str:
             return "given-up"
         case Refuse():
             return "refused"
+        case LetGo():
+            return "withdrawn"
 
 
 def _where(error: BaseException) -> str:

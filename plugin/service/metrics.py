@@ -64,7 +64,7 @@ class Metrics:
         self._phrases = Histogram(
             "sightline_model_batch_phrases", "Phrases in a batch.", buckets=(0, *_COUNTS), registry=self.registry
         )
-        for outcome in ("done", "retried", "given-up", "refused"):
+        for outcome in ("done", "retried", "given-up", "refused", "withdrawn"):
             self._attempts.labels(outcome)
 
     def observe(self, told: Mapping[str, Any]) -> None:

@@ -57,6 +57,6 @@ def _state(jobs: list[dict[str, str]], study_instance_uid: str) -> str:
     newest = next((job for job in jobs if job["study_instance_uid"] == study_instance_uid), None)
     if newest is None:
         return "waiting for Orthanc to call the study complete"
-    if newest["state"] == "failed":
+    if newest["state"] in ("failed", "cancelled"):
         raise TransientError(f"the example study was not grounded: {newest['error']}")
     return newest["state"]

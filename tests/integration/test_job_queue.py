@@ -17,7 +17,7 @@ from queues import MemoryQueue
 from servers import PostgresServer
 
 from plugin.durable import Database, DurableQueue
-from plugin.errors import ConformanceError, InputError, TransientError, UnavailableError
+from plugin.errors import ConformanceError, InputError, TransientError, UnavailableError, WithdrawnError
 from plugin.policy import Policy
 from plugin.ports import Job, JobQueue, JobState, Priority, Step, independent
 from plugin.values import ReportRef, StudyRef
@@ -227,6 +227,37 @@ class TestEveryQueue:
         assert (job.state, job.attempts, job.error) == (JobState.FAILED, 1, told)
         assert work.steps_done() == ["read"]
         assert SECRET not in caplog.text
+
+    def test_a_job_whose_report_was_withdrawn_is_cancelled_says_why_and_is_done_when_put_again(
+        self, queue: JobQueue
+    ) -> None:
+        queue.put("a", STUDY, REPORT)
+        work = Work({"read": [WithdrawnError("The report was withdrawn.")]})
+
+        with working(queue, *work.steps):
+            job = until(queue, "a", *ENDED)
+            failed, found = queue.list(state=JobState.FAILED), queue.page(10, words="was withdrawn")[0]
+            queue.put("a", STUDY, REPORT)
+            again = until(queue, "a", JobState.DONE)
+
+        assert (job.state, job.attempts, job.error) == (JobState.CANCELLED, 1, "The report was withdrawn.")
+        assert (failed, [each.job_id for each in found]) == ((), ["a"])
+        assert (again.attempts, again.error) == (1, None)
+        assert work.steps_done() == ["read", "read", "write"]
+
+    def test_a_job_that_a_person_cancels_does_not_say_what_an_attempt_before_ran_into(
+        self, make_queue: MakeQueue
+    ) -> None:
+        queue = make_queue(SLOW)
+        queue.put("a", STUDY)
+        with working(queue, *Work({"read": [TransientError("The archive does not answer.")]}).steps):
+            while (job := queue.get("a")) is None or job.error is None:
+                time.sleep(0.01)
+
+        cancelled = queue.cancel("a")
+
+        assert cancelled is not None
+        assert (cancelled.state, cancelled.error) == (JobState.CANCELLED, None)
 
     def test_a_server_that_is_left_alone_costs_no_attempt(self, queue: JobQueue) -> None:
         queue.put("a", STUDY)

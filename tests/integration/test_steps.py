@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,14 +13,18 @@ from typing import Any
 import httpx
 import job_worker
 import pytest
+from queues import ENDED
 from year import MemoryFhir, Site, Squares, Told, read
 
 from model.geometry import Orientation
 from model.values import Suitability
 from plugin.attempt import GroundingWork
+from plugin.durable import Database, DurableQueue
 from plugin.errors import TransientError, UnavailableError, WithdrawnError
 from plugin.flow import STEPS, Tools
-from plugin.ports import Job
+from plugin.policy import Policy
+from plugin.ports import Job, JobState, Outcome
+from plugin.values import WITHDRAWN_VERSION, ReportRef
 
 NAMES = tuple(STEPS)
 
@@ -152,6 +157,79 @@ def test_a_report_withdrawn_between_two_steps_is_taken_back(site: Site) -> None:
     with pytest.raises(WithdrawnError):
         do(site, *NAMES[6:])
 
+    site.check()
+
+
+@pytest.fixture
+def durable(site: Site, tmp_path: Path) -> Iterator[DurableQueue]:
+    """The jobs of *site* in a real queue from now on."""
+    queue = DurableQueue(Database(f"sqlite:///{tmp_path}/jobs.sqlite"), Policy(first_s=0.1, most_s=0.2), poll_s=0.02)
+    site.intake = replace(site.intake, queue=queue)
+    yield queue
+    queue.close()
+
+
+def worked_off(queue: DurableQueue, work: GroundingWork) -> dict[JobState, Job]:
+    """The jobs of *queue* when all of them ended, by state."""
+    runner = queue.runner(work)
+    runner.start()
+    try:
+        deadline = time.monotonic() + 120
+        while any(job.state not in ENDED for job in queue.list()):
+            assert time.monotonic() < deadline, queue.list()
+            time.sleep(0.05)
+    finally:
+        runner.stop(5)
+    return {job.state: job for job in queue.list()}
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [("entered-in-error", "withdrawn"), ("cancelled", "withdrawn"), ("deleted", "deleted")]
+)
+def test_a_job_that_meets_its_report_withdrawn_is_cancelled_and_the_book_knows(
+    site: Site, durable: DurableQueue, ends: str, said: str
+) -> None:
+    do(site, *NAMES)
+    site.tell("a", Told((0,), ("Effusion", "Nodule"), "amended", 0))
+    site.notice("a")
+    site.tell("a", Told((0,), ("Effusion", "Nodule"), ends, 0))  # and no poll comes by
+
+    jobs = worked_off(durable, work_of(site))
+
+    entry = site.intake.book.entry(site.id("a"))
+    assert entry is not None
+    assert (entry.outcome, entry.joined) == (Outcome.WITHDRAWN, ())
+    assert set(jobs) == {JobState.CANCELLED, JobState.DONE}
+    assert f"the report was {said}" in (jobs[JobState.CANCELLED].error or "")
+    assert jobs[JobState.DONE].report == ReportRef(site.id("a"), WITHDRAWN_VERSION)
+    site.check()
+
+
+def test_a_report_that_comes_back_after_its_job_was_cancelled_is_grounded(site: Site, durable: DurableQueue) -> None:
+    site.tell("a", Told((0,), ("Effusion",), "final", 0))
+    site.notice("a")
+    site.tell("a", Told((0,), ("Effusion",), "entered-in-error", 0))
+    worked_off(durable, work_of(site))
+
+    site.tell("a", Told((0,), ("Nodule",), "corrected", 0))
+    site.notice("a")
+    worked_off(durable, work_of(site))
+
+    site.check()
+
+
+def test_a_report_that_was_gone_for_a_moment_is_grounded_all_the_same(site: Site, durable: DurableQueue) -> None:
+    """Its server lost it as the job looked, and no poll was ever shown that."""
+    forgetful, describe = Counting(site.edges.reports), site.edges.reports.describe
+    forgetful.describe = lambda report_id: (
+        forgetful.calls.update(["describe"]) or (describe(report_id) if forgetful.calls["describe"] > 1 else None)
+    )
+    site.notice("a")
+    site.edges = replace(site.edges, reports=forgetful)
+
+    jobs = worked_off(durable, work_of(site))
+
+    assert [(state, job.attempts) for state, job in jobs.items()] == [(JobState.DONE, 2)]
     site.check()
 
 

@@ -35,14 +35,17 @@ def test_steps_attempts_and_errors_are_counted() -> None:
     metrics.observe({"event": "step", "step": "ground", "took_s": 0.2})
     metrics.observe(told_of_attempt("retried", step="ground", error="TransientError"))
     metrics.observe(told_of_attempt("done"))
+    metrics.observe(told_of_attempt("withdrawn"))
 
     seen = samples(metrics)
     assert seen["sightline_step_seconds_count", ("ground",)] == 1
     assert seen["sightline_step_seconds_sum", ("ground",)] == 0.2
     assert seen["sightline_job_attempts_total", ("retried",)] == 1
     assert seen["sightline_job_attempts_total", ("done",)] == 1
+    assert seen["sightline_job_attempts_total", ("withdrawn",)] == 1
     assert seen["sightline_job_attempts_total", ("given-up",)] == 0
     assert seen["sightline_job_errors_total", ("TransientError", "ground")] == 1
+    assert [labels for name, labels in seen if name == "sightline_job_errors_total"] == [("TransientError", "ground")]
     assert seen["sightline_job_age_seconds_sum", ()] == 2.0
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.errors import ConformanceError, InputError, TransientError, UnavailableError, WithdrawnError
+from plugin.errors import (
+    ConformanceError,
+    InputError,
+    NoReportError,
+    TransientError,
+    UnavailableError,
+    WithdrawnError,
+)
 from plugin.policy import (
     DAY_S,
     Failure,
     Fault,
     GiveUp,
+    LetGo,
     Policy,
     Refuse,
     Retry,
@@ -47,6 +55,8 @@ AWAY = Failure(Fault.OUTSIDE, "The archive does not answer.")
         (Failure(Fault.INPUT, "no frontal image"), 1, 0, Refuse("no frontal image")),
         (Failure(Fault.INPUT, "no frontal image"), 5, 0, Refuse("no frontal image")),
         (Failure(Fault.OURS, "The SEG is not valid."), 1, 0, Refuse("The SEG is not valid.")),
+        (Failure(Fault.NOBODY, "withdrawn"), 1, 0, LetGo("withdrawn")),
+        (Failure(Fault.NOBODY, "withdrawn"), 5, 7 * DAY_S, LetGo("withdrawn")),
     ],
 )
 def test_what_becomes_of_a_failed_job(failure: Failure, attempt: int, age_s: float, verdict: Verdict) -> None:
@@ -60,7 +70,8 @@ def test_what_becomes_of_a_failed_job(failure: Failure, attempt: int, age_s: flo
         (TransientError("busy", retry_after_s=7), Failure(Fault.OUTSIDE, "busy", 7)),
         (UnavailableError("left alone", retry_after_s=9), Failure(Fault.NOT_ASKED, "left alone", 9)),
         (InputError("no image"), Failure(Fault.INPUT, "no image")),
-        (WithdrawnError("withdrawn"), Failure(Fault.INPUT, "withdrawn")),
+        (NoReportError("no text"), Failure(Fault.INPUT, "no text")),
+        (WithdrawnError("withdrawn"), Failure(Fault.NOBODY, "withdrawn")),
         (ConformanceError("not valid"), Failure(Fault.OURS, "not valid")),
         (ValueError("a name"), Failure(Fault.OURS, "Unexpected ValueError; please report it.")),
         (MemoryError(), Failure(Fault.OURS, "Unexpected MemoryError; please report it.")),

@@ -28,13 +28,15 @@ const storage = (use) => {
   }
 };
 
+const ended = (job) => job?.state === "failed" || job?.state === "cancelled";
+
 const standing = ({ decision, written, job }) => {
   const when = decision && new Date(decision.made).toLocaleString(document.documentElement.lang);
   const said = decision
     ? words(decision.ruling, { who: decision.who.name, when }) + (decision.reason ? ` ${decision.reason}.` : "")
     : words("open");
   if (written) return said;
-  return `${said} ${job?.state === "failed" ? words("failed", { error: job.error }) : words("writing")}`;
+  return `${said} ${ended(job) ? words("failed", { error: job.error ?? job.state }) : words("writing")}`;
 };
 
 const shut = () => {
@@ -93,7 +95,7 @@ const look = async () => {
     // Away for now; what is known stays.
   }
   render();
-  if ([...places.values()].some((each) => !each.written && each.job?.state !== "failed")) {
+  if ([...places.values()].some((each) => !each.written && !ended(each.job))) {
     timer = setTimeout(look, LOOK_MS);
   }
 };
