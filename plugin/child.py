@@ -1,20 +1,25 @@
 """A process of its own for what other people's files may do to a parser: crash it, fill its memory, or never end.
 
-The child is ``python -m <module>``, started when first needed and again when it died. It takes a request and answers,
-one at a time, over its standard input and output; an empty answer is a refusal.
+The child is ``python -m <module>``, started when first needed and again when it died. It says that it is ready, then
+takes a request and answers, one at a time, over its standard input and output; an empty answer is a refusal.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Lock, Timer
 from typing import Any, BinaryIO, Final
 
+from plugin.errors import TransientError
+
+#: Longest wait for a child to be ready: it imports what it needs, and the machine may be busy.
+START_S: Final = 120.0
 _LENGTH: Final = struct.Struct("<Q")
 # Settings hold secrets, and no parser needs them.
 _OURS: Final = ("SIGHTLINE_", "AWS_", "PG")
@@ -31,19 +36,22 @@ class Child:
         atexit.register(self.close)
 
     def ask(self, request: bytes, timeout_s: float) -> bytes:
-        """The answer, empty when the process failed, died or was too slow."""
+        """The answer, empty when the process failed, died or was too slow; starting it does not count.
+
+        Raises
+        ------
+        TransientError
+            If it cannot be started, which is nothing that *request* can help.
+        """
         with self._lock:
             process = self._running()
-            watchdog = Timer(timeout_s, process.kill)
-            watchdog.start()
             try:
-                send(_pipe(process.stdin), request)
-                return receive(_pipe(process.stdout))
+                with _ended_after(timeout_s, process):
+                    send(_pipe(process.stdin), request)
+                    return receive(_pipe(process.stdout))
             except (OSError, EOFError):
                 self._end()
                 return b""
-            finally:
-                watchdog.cancel()
 
     def close(self) -> None:
         """End the process, if it runs."""
@@ -62,7 +70,18 @@ class Child:
                 stderr=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             )
+            self._wait_until_ready(self._process)
         return self._process
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            with _ended_after(START_S, process):
+                receive(_pipe(process.stdout))
+        except (OSError, EOFError) as error:
+            self._end()
+            raise TransientError(
+                f"{self._module} cannot be started: is this machine too busy, or out of memory?"
+            ) from error
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -75,6 +94,17 @@ class Child:
                 _pipe(pipe).close()
             except OSError:  # what was not sent cannot be flushed to a dead process
                 continue
+
+
+@contextlib.contextmanager
+def _ended_after(timeout_s: float, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill *process* when the block takes longer."""
+    watchdog = Timer(timeout_s, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _pipe(stream: Any) -> BinaryIO:
@@ -124,4 +154,5 @@ def serve_child(answer: Callable[[bytes], bytes], *, memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    send(answers, b"")  # ready
     serve(answer, sys.stdin.buffer, answers)

@@ -49,6 +49,8 @@ def decoded(frame: bytes, form: PixelFormat, *, timeout_s: float = TIMEOUT_S) ->
     ------
     InputError
         If the codec refuses, crashes on, or is not done with the image in time.
+    TransientError
+        If the process that does it cannot be started now.
     """
     answer = _CHILD.ask(_request(frame, form), timeout_s)
     if not answer:

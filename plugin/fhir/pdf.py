@@ -41,6 +41,8 @@ def text_of_pdf(content: bytes, *, timeout_s: float = TIMEOUT_S) -> str:
     ------
     InputError
         If it is encrypted, damaged, too long or too slow to read, or has no text; the message says which.
+    TransientError
+        If the process that does it cannot be started now.
     """
     said = json.loads(_CHILD.ask(content, timeout_s) or b'{"refused": "damaged"}')
     if "refused" in said:

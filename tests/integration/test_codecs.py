@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, RLELossless
+from servers import ROOT
 
 from plugin import child
+from plugin.child import Child
 from plugin.dicom import decoding
 from plugin.dicom.codestream import frame_shape, frames_of
 from plugin.dicom.decoding import PixelFormat, answer, decoded
 from plugin.dicom.pixels import radiograph_of
-from plugin.errors import InputError
+from plugin.errors import InputError, TransientError
 
 
 def lungs(*, signed: bool = False) -> np.ndarray:
@@ -203,6 +206,33 @@ def test_a_worker_that_dies_or_hangs_costs_one_image(frame: bytes) -> None:
         decoded(frame, form(), timeout_s=0.2)
 
     assert decoded(frame, form()).shape == (96, 80)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Child]:
+    """A child of a module with that text."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+
+    def made(text: str) -> Child:
+        (tmp_path / "hired.py").write_text(text, encoding="utf-8")
+        return Child("hired")
+
+    return made
+
+
+def test_a_worker_that_is_slow_to_start_costs_no_image(module: Callable[[str], Child]) -> None:
+    worker = module(
+        "import time\nfrom plugin.child import serve_child\n"
+        "time.sleep(4)\nserve_child(bytes.upper, memory_bytes=1 << 32)\n"
+    )
+
+    assert worker.ask(b"a", 3.5) == b"A"
+    worker.close()
+
+
+def test_a_worker_that_does_not_start_is_no_fault_of_the_image(module: Callable[[str], Child]) -> None:
+    with pytest.raises(TransientError, match="cannot be started"):
+        module("raise MemoryError").ask(b"a", 5)
 
 
 def test_the_worker_answers_with_the_array_or_with_nothing(frame: bytes) -> None:
