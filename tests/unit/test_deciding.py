@@ -10,7 +10,7 @@ from plugin.access.rules import RULES, Rule
 from plugin.values import ReportStatus
 
 P, R, OP, S = Role
-OWN, RECORD = Sees("Patient/a", drafts=False), Sees("Patient/a", drafts=True)
+OWN, RECORD = Sees("Patient/a", drafts=False, workings=False), Sees("Patient/a", drafts=True)
 RULE = {rule.name: rule for rule in RULES}
 NO = None
 
@@ -23,34 +23,41 @@ def caller(*roles: Role, patient: str = "Patient/a", scopes: str = "") -> Caller
     ("who", "rule", "sees"),
     [
         # By roles alone.
-        (caller(R), "evidence", EVERYTHING),
-        (caller(P), "evidence", OWN),
-        (caller(P, patient=""), "evidence", NO),
-        (caller(OP), "evidence", NO),
+        (caller(R), "page", EVERYTHING),
+        (caller(P), "page", OWN),
+        (caller(P, patient=""), "page", NO),
+        (caller(OP), "page", NO),
         (caller(OP), "jobs", EVERYTHING),
-        (caller(S), "evidence", EVERYTHING),
-        (caller(P, R), "evidence", EVERYTHING),
-        (caller(P, OP), "evidence", OWN),
-        (caller(), "evidence", NO),
+        (caller(S), "page", EVERYTHING),
+        (caller(P, R), "page", EVERYTHING),
+        (caller(P, OP), "page", OWN),
+        (caller(), "page", NO),
         (caller(), "icon", NO),
-        # Words of OpenID are no scopes of FHIR.
-        (caller(R, scopes="openid profile"), "evidence", EVERYTHING),
-        # SMART scopes narrow.
-        (caller(R, scopes="user/DiagnosticReport.rs"), "evidence", EVERYTHING),
-        (caller(R, scopes="user/DiagnosticReport.read"), "evidence", EVERYTHING),
-        (caller(R, scopes="user/*.rs"), "evidence", EVERYTHING),
-        (caller(R, scopes="user/DiagnosticReport.r"), "evidence", NO),
-        (caller(R, scopes="user/DiagnosticReport.cud"), "evidence", NO),
-        (caller(R, scopes="user/ImagingStudy.rs"), "evidence", NO),
-        (caller(R, scopes="user/ImagingStudy.rs"), "dicomweb", EVERYTHING),
+        # What stands behind a page is no patient's.
+        (caller(R), "evidence", EVERYTHING),
+        (caller(P), "evidence", NO),
+        (caller(P, OP), "evidence", NO),
+        (caller(P, R), "evidence", EVERYTHING),
+        (caller(P, scopes="user/DiagnosticReport.rs"), "evidence", NO),
         (caller(R, scopes="patient/DiagnosticReport.rs"), "evidence", RECORD),
-        (caller(R, patient="", scopes="patient/DiagnosticReport.rs"), "evidence", NO),
-        (caller(R, scopes="patient/DiagnosticReport.rs user/DiagnosticReport.rs"), "evidence", EVERYTHING),
-        (caller(R, scopes="patient/DiagnosticReport.rs user/Observation.rs"), "evidence", RECORD),
-        (caller(P, scopes="patient/DiagnosticReport.rs"), "evidence", OWN),
-        (caller(P, scopes="user/DiagnosticReport.rs"), "evidence", OWN),
-        (caller(P, patient="", scopes="user/DiagnosticReport.rs"), "evidence", NO),
-        (caller(P, scopes="patient/ImagingStudy.rs"), "evidence", NO),
+        # Words of OpenID are no scopes of FHIR.
+        (caller(R, scopes="openid profile"), "page", EVERYTHING),
+        # SMART scopes narrow.
+        (caller(R, scopes="user/DiagnosticReport.rs"), "page", EVERYTHING),
+        (caller(R, scopes="user/DiagnosticReport.read"), "page", EVERYTHING),
+        (caller(R, scopes="user/*.rs"), "page", EVERYTHING),
+        (caller(R, scopes="user/DiagnosticReport.r"), "page", NO),
+        (caller(R, scopes="user/DiagnosticReport.cud"), "page", NO),
+        (caller(R, scopes="user/ImagingStudy.rs"), "page", NO),
+        (caller(R, scopes="user/ImagingStudy.rs"), "dicomweb", EVERYTHING),
+        (caller(R, scopes="patient/DiagnosticReport.rs"), "page", RECORD),
+        (caller(R, patient="", scopes="patient/DiagnosticReport.rs"), "page", NO),
+        (caller(R, scopes="patient/DiagnosticReport.rs user/DiagnosticReport.rs"), "page", EVERYTHING),
+        (caller(R, scopes="patient/DiagnosticReport.rs user/Observation.rs"), "page", RECORD),
+        (caller(P, scopes="patient/DiagnosticReport.rs"), "page", OWN),
+        (caller(P, scopes="user/DiagnosticReport.rs"), "page", OWN),
+        (caller(P, patient="", scopes="user/DiagnosticReport.rs"), "page", NO),
+        (caller(P, scopes="patient/ImagingStudy.rs"), "page", NO),
         (caller(P, scopes="patient/Patient.rs"), "viewer-files", OWN),
         (caller(S, scopes="system/DiagnosticReport.rs"), "fhir-report", EVERYTHING),
         (caller(S, scopes="system/Observation.rs"), "fhir-report", NO),
@@ -66,7 +73,7 @@ def caller(*roles: Role, patient: str = "Patient/a", scopes: str = "") -> Caller
         (caller(P, scopes="patient/Observation.cruds"), "decision", NO),
         # No scope gives what the role does not.
         (caller(P, scopes="user/*.cruds"), "jobs", NO),
-        (caller(OP, scopes="user/*.cruds"), "evidence", NO),
+        (caller(OP, scopes="user/*.cruds"), "page", NO),
     ],
 )
 def test_a_caller_sees(who: Caller, rule: str, sees: Sees | None) -> None:
