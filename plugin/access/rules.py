@@ -105,6 +105,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("metrics", READ, "/metrics", frozenset({OPERATOR, SERVICE})),
     Rule("description", READ, "/openapi.json", EVERYBODY),
     Rule("home", READ, "/", STAFF, whole=True),
+    Rule("changes", READ, "/changes", STAFF, whole=True),
     Rule("worklist-parts", READ, "/worklist/{name}", STAFF),
     Rule("icon", READ, "/favicon.ico", EVERYBODY),
     Rule("submit", ("POST",), "/studies", frozenset({RADIOLOGIST, OPERATOR, SERVICE}), whole=True),

@@ -17,6 +17,7 @@ NOTHING_OF_PATIENTS: Final = frozenset(
         "icon",
         "page-parts",
         "worklist-parts",
+        "changes",
         "fhir-metadata",
         "hub-configuration",
         "hub-own-configuration",

@@ -16,6 +16,7 @@ from plugin.errors import InputError
 from plugin.page.release import IMMEDIATELY, Rules
 from plugin.ports import Priority
 from plugin.service.casting import casting_router
+from plugin.service.changes import Changes, changes_router, state_of
 from plugin.service.chart import chart_router
 from plugin.service.decisions import LeftDecisions, decisions_router
 from plugin.service.entrance import Access, Entrance, check_rules
@@ -114,6 +115,7 @@ def create_app(
     )
     asked = submission(taking(services, priority=Priority.PERSON))
     app.include_router(studies_router(services, asked))
+    app.include_router(changes_router(Changes(lambda: state_of(services))))
     app.include_router(worklist_router(services, Counter(lambda: counts_of(services)), viewer=viewer is not None))
     app.include_router(
         pages_router(
@@ -194,4 +196,6 @@ def serve(app: FastAPI, *, host: str, port: int, tell: Callable[[str], object], 
             proxy_headers=bool(proxies),
             forwarded_allow_ips=list(proxies),
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        app.state.is_ending = lambda: server.should_exit
+        server.run(sockets=[listening])

@@ -1,4 +1,5 @@
-/* The worklist, kept fresh: the page is asked for again by its ETag, and its list takes the place of the old one. */
+/* The worklist, kept fresh: the page is asked for again by its ETag, and its list takes the place of the old one.
+ * The service tells when there is something new; without its word the page asks every few seconds. */
 const QUICK_MS = 2000;
 const CALM_MS = 10_000;
 const LONGEST_MS = 60_000;
@@ -7,6 +8,8 @@ let tag = "";
 let failures = 0;
 let timer = null;
 let asking = null;
+let asked = 0;
+let told = null;
 
 const UNITS = [["s", 1, 90], ["min", 60, 5400], ["h", 3600, 129_600], ["days", 86_400, Infinity]];
 const spanOf = (seconds) => {
@@ -44,10 +47,12 @@ const put = (html) => {
 const later = () => {
   clearTimeout(timer);
   if (document.hidden) return;
-  const usual = byId("live").dataset.moving === "yes" ? QUICK_MS : CALM_MS;
+  const moving = byId("live").dataset.moving === "yes" ? QUICK_MS : CALM_MS;
+  const usual = told?.readyState === EventSource.OPEN ? LONGEST_MS : moving;
   timer = setTimeout(look, failures ? Math.min(LONGEST_MS, usual * 2 ** failures) : usual);
 };
 const look = async () => {
+  asked = Date.now();
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -65,6 +70,22 @@ const look = async () => {
     say("fresh", "The service does not answer; this may be old");
   }
   later();
+};
+
+/* Changes that come thick and fast are looked at together. */
+const lookSoon = () => {
+  clearTimeout(timer);
+  timer = setTimeout(look, Math.max(0, asked + QUICK_MS - Date.now()));
+};
+const listen = () => {
+  told?.close();
+  told = new EventSource("/changes");
+  told.onmessage = lookSoon;
+  told.onerror = lookSoon;
+};
+const rest = () => {
+  clearTimeout(timer);
+  told?.close();
 };
 
 const SAID = { replay: "The job is done once more.", cancel: "The job is let go." };
@@ -93,6 +114,14 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
   if (button) act(button);
 });
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
+const begin = () => {
+  listen();
+  look();
+};
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : begin()));
+addEventListener("pagehide", rest);
+addEventListener("pageshow", (event) => event.persisted && begin());
+addEventListener("offline", look);
+addEventListener("online", begin);
 tellAges();
-look();
+begin();

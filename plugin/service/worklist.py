@@ -1,7 +1,7 @@
 """The worklist: jobs and their states for those who run the service, what waits for a person, and long work's progress.
 
 One page, rendered here. Its script asks for it again by its ETag and puts the new list in the place of the old one; so
-it works without script, too. It names studies by their UIDs, and nobody.
+it works without script, too; :mod:`plugin.service.changes` tells it when. It names studies by their UIDs, and nobody.
 """
 
 from __future__ import annotations

@@ -110,6 +110,44 @@ def test_what_happens_elsewhere_is_shown_and_said_without_taking_the_focus(
     assert page.locator("#q").input_value() == "half a wo"
 
 
+def asked_for(page: Page) -> list[str]:
+    """The addresses that *page* asks for from now on."""
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url.partition("?")[0].rpartition("/")[2]))
+    return seen
+
+
+def test_the_list_is_asked_for_when_the_service_tells_of_a_change_and_hardly_else(
+    open_page: Callable[..., Page], desk: Desk
+) -> None:
+    page = open_page()
+    expect(page.locator("#fresh")).to_have_text("Kept up to date")
+    page.wait_for_timeout(3000)
+    seen = asked_for(page)
+
+    page.wait_for_timeout(7000)  # a job is running: without its word, the list is asked for every two seconds
+    quiet = list(seen)
+    desk.queue.change("job-2", JobState.DONE, error=None)
+
+    expect(state_of(page, "job-2")).to_have_text("done")
+    assert quiet == []
+    assert seen == [""]
+
+
+@pytest.mark.parametrize("answer", ["away", "full"])
+def test_without_the_services_word_the_list_is_asked_for_all_the_same(
+    open_page: Callable[..., Page], desk: Desk, answer: str
+) -> None:
+    page = open_page()
+    page.route("**/changes", lambda route: route.abort() if answer == "away" else route.fulfill(status=204))
+    page.reload()
+    expect(page.locator("#fresh")).to_have_text("Kept up to date")
+
+    desk.queue.change("job-2", JobState.DONE, error=None)
+
+    expect(state_of(page, "job-2")).to_have_text("done")
+
+
 def test_ages_are_told_and_the_time_is_kept(open_page: Callable[..., Page]) -> None:
     page = open_page()
     expect(page.locator("#live time").first).to_contain_text("ago")

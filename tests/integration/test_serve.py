@@ -81,6 +81,29 @@ def test_a_study_posted_is_worked_on_and_its_page_answered(tmp_path: Path) -> No
     assert not any("live" in record.what for record in records)
 
 
+def test_who_listens_is_told_of_a_change_and_holds_up_no_end(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        with httpx.Client(base_url=told_by(process), timeout=60, trust_env=False) as http:
+            with http.stream("GET", "/changes") as first:
+                lines = (line for line in first.iter_lines() if line.startswith(("id", "data")))
+                tag, _ = next(lines), next(lines)
+                http.post("/studies", json={"study_instance_uid": "1.2.3"}).raise_for_status()
+                assert (next(lines) != tag, next(lines)) == (True, "data: changed")
+            with http.stream("GET", "/changes") as listening:
+                listening.iter_lines()
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=60)  # a stream goes on for five minutes
+    finally:
+        process.kill()
+        process.wait(timeout=60)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
 def told_by(process: subprocess.Popen[str]) -> str:
     """The address that the service prints, within two minutes on a busy machine."""
     lines: queue.Queue[str] = queue.Queue()
