@@ -48,6 +48,18 @@ class Features:
     whole: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Shown(Features):
+    """What phrases are located in, made once for all phrases of an image.
+
+    *Shape:* fine (B, widths[0] / 2, h, h); middle (B, widths[0], h/2, h/2); coarse (B, pyramid, h/4, h/4);
+    whole (B, pyramid); places (B, embedding, h/4, h/4) of length 1; body, the anatomy, (B, 3, h/4, h/4).
+    """
+
+    places: Tensor
+    body: Tensor
+
+
 class ImageEncoder(nn.Module):
     """A small residual network with a feature pyramid. *Shape:* (B, 1, s, s) in [0, 1] -> :class:`Features`.
 
@@ -133,11 +145,11 @@ class AnatomyHead(nn.Module):
 class PhraseDecoder(nn.Module):
     """Cosine similarity map of phrase and image, and transposed convolutions that refine it with the image's features.
 
-    *Shape:* Features of B images, phrases (P, embedding), anatomy (B, 3, h, h), image (P,) the image number of each
-    phrase -> mask logits (P, h, h), presence logits (P,).
+    *Shape:* Shown of B images, phrases (P, embedding), image (P,) the image number of each phrase -> mask logits
+    (P, h, h), presence logits (P,).
 
     A phrase steers what each scale takes from the image (FiLM, Perez et al. 2018): it scales and shifts channels that
-    were made once per image, so that a further phrase costs no more than its own channels.
+    were made once per image (:meth:`show`), so that a further phrase costs no more than its own channels.
     """
 
     def __init__(self, config: Config) -> None:
@@ -160,37 +172,40 @@ class PhraseDecoder(nn.Module):
         self.glance = nn.Linear(config.widths[4], c)
         self.presence = nn.Sequential(nn.Linear(2 * c + config.embedding + 3, 64), nn.GELU(), nn.Linear(64, 1))
 
-    def forward(self, features: Features, phrases: Tensor, anatomy: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply; *anatomy* holds probabilities."""
-        similarity = self.similarity(features.coarse, phrases, image)
-        coarse = steered(shown(features.coarse, image), self.film(phrases))
-        body = F.avg_pool2d(anatomy, 4)[image]
-        maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, body], dim=1))
+    def show(self, features: Features, anatomy: Tensor) -> Shown:
+        """What needs no phrase; *anatomy* (B, 3, h, h) holds probabilities."""
+        return Shown(
+            fine=self.fine(torch.cat([features.fine, anatomy], dim=1)),
+            middle=self.middle(features.middle),
+            coarse=features.coarse,
+            whole=self.glance(features.whole),
+            places=F.normalize(self.project(features.coarse), dim=1),
+            body=F.avg_pool2d(anatomy, 4),
+        )
+
+    def forward(self, shown: Shown, phrases: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply."""
+        similarity = torch.einsum("pchw,pc->phw", of(shown.places, image), F.normalize(phrases, dim=1))
+        coarse = steered(of(shown.coarse, image), self.film(phrases))
+        maps = self.mix(torch.cat([coarse, similarity[:, None] * 4, shown.body[image]], dim=1))
         pooled = self._pooled(maps, similarity)
-        middle = steered(shown(self.middle(features.middle), image), self.middle_film(phrases))
+        middle = steered(of(shown.middle, image), self.middle_film(phrases))
         maps = self.refined(self.up1(maps).add_(self.refine(middle)))
         near = F.interpolate(similarity[:, None], scale_factor=4.0, mode="bilinear", align_corners=False)
-        fine = shown(self.fine(torch.cat([features.fine, anatomy], dim=1)), image)
-        maps = steered(fine, self.fine_film(phrases)).add_(self.up2(maps)).add_(self.near(near))
-        logits = self.out(maps)[:, 0]
+        fine = steered(of(shown.fine, image), self.fine_film(phrases))
+        logits = self.out(fine.add_(self.up2(maps)).add_(self.near(near)))[:, 0]
         strongest = logits.flatten(1).topk(32, dim=1).values.mean(dim=1, keepdim=True)
         area = logits.flatten(1).sigmoid().mean(dim=1, keepdim=True) * 20
         peak = similarity.flatten(1).amax(dim=1, keepdim=True)
-        whole = self.glance(features.whole)[image]
-        presence = self.presence(torch.cat([pooled, whole, phrases, strongest / 4, area, peak], dim=1))
-        return logits, presence[:, 0]
-
-    def similarity(self, coarse: Tensor, phrases: Tensor, image: Tensor) -> Tensor:
-        """Cosine of each place with the phrase. *Shape:* (B, C, h, w), (P, embedding) -> (P, h, w) in [-1, 1]."""
-        places = F.normalize(self.project(coarse), dim=1)[image]
-        return torch.einsum("pchw,pc->phw", places, F.normalize(phrases, dim=1))
+        said = torch.cat([pooled, shown.whole[image], phrases, strongest / 4, area, peak], dim=1)
+        return logits, self.presence(said)[:, 0]
 
     def _pooled(self, maps: Tensor, similarity: Tensor) -> Tensor:
         weights = (similarity.flatten(1) * 8).softmax(dim=1)
         return torch.einsum("pcn,pn->pc", maps.flatten(2), weights)
 
 
-def shown(maps: Tensor, image: Tensor) -> Tensor:
+def of(maps: Tensor, image: Tensor) -> Tensor:
     """The maps of each phrase's image; of a single image without a copy for each phrase.
 
     *Shape:* (B, C, h, w), (P,) -> (P, C, h, w), or (1, C, h, w) to be broadcast.

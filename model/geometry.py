@@ -8,6 +8,7 @@ over [0, 1] x [0, 1] of the padded square, so that a heatmap of any size shares 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -127,14 +128,17 @@ class Letterbox:
             x, y = y, x
         return np.stack([x, y], axis=1)
 
+    @lru_cache(maxsize=16)  # noqa: B019 (a few numbers are kept alive, since every phrase on an image asks)
     def inside(self, size: int) -> npt.NDArray[np.bool_]:
-        """Cells of a (size, size) grid whose centre lies in the image and not in the padding."""
+        """Cells of a (size, size) grid whose centre lies in the image and not in the padding; read-only."""
         centres = (np.arange(size) + 0.5) / size * self.side
         rows, columns = self.upright_shape
         left, top = self.padding
         in_rows = (centres >= top) & (centres < top + rows)
         in_columns = (centres >= left) & (centres < left + columns)
-        return np.asarray(in_rows[:, None] & in_columns[None, :])
+        cells = np.asarray(in_rows[:, None] & in_columns[None, :])
+        cells.setflags(write=False)
+        return cells
 
 
 def letterbox_of(pixels: npt.NDArray[np.float32], orientation: Orientation = UPRIGHT) -> Letterbox:

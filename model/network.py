@@ -13,7 +13,7 @@ from model.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An image, understood once.
+    """An image, understood once; *features* are :class:`model.bricks.Shown` for a trained decoder.
 
     *Shape:* anatomy logits (B, 3, h, h) on the heatmap's grid: right lung, left lung, heart.
     """
@@ -38,12 +38,12 @@ class GroundingNetwork(nn.Module):
     def encode(self, images: Tensor) -> Encoded:
         """*Shape:* (B, 1, s, s) in [0, 1] -> :class:`Encoded`."""
         features: Features = self.image(images)
-        return Encoded(features, self.anatomy(features))
+        anatomy = self.anatomy(features)
+        return Encoded(self.decoder.show(features, anatomy.detach().sigmoid()), anatomy)
 
     def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """*Shape:* phrases (P, embedding), image (P,) numbers in [0, B) -> mask logits (P, h, h), presence (P,)."""
-        anatomy = encoded.anatomy.detach().sigmoid()
-        result: tuple[Tensor, Tensor] = self.decoder(encoded.features, phrases, anatomy, image)
+        result: tuple[Tensor, Tensor] = self.decoder(encoded.features, phrases, image)
         return result
 
 

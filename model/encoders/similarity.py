@@ -8,8 +8,6 @@ g = s/32 is the side of the grid.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -77,13 +75,13 @@ class SimilarityNetwork(GroundingNetwork):
     def encode(self, images: Tensor) -> Encoded:
         """*Shape:* (B, 1, s, s) in [0, 1] -> patches of length 1 (B, 128, g, g), at all scales; anatomy."""
         small = F.interpolate(images, size=(self.body.config.size,) * 2, mode="area")
-        seen = self.body.encode(small)
+        outlined = self.body.anatomy(self.body.image(small))
         side = self.config.heatmap
-        anatomy = F.interpolate(seen.anatomy, size=(side, side), mode="bilinear", align_corners=False)
+        anatomy = F.interpolate(outlined, size=(side, side), mode="bilinear", align_corners=False)
         _, patches = self.image(three_channels(images))
         patches = F.normalize(patches, dim=1)
         features = Features(patches, patches, patches, patches.mean(dim=(2, 3)))
-        return replace(seen, features=features, anatomy=anatomy)
+        return Encoded(features, anatomy)
 
     def locate(self, encoded: Encoded, phrases: Tensor, image: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
         """*Shape:* phrases (P, 128) of length 1, image (P,) -> map logits (P, h, h), presence logits (P,)."""

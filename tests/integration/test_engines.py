@@ -101,6 +101,23 @@ def test_an_engine_that_batches_lights_what_the_reference_lights(questions):
     assert apart < 1e-4
 
 
+def test_the_reference_locates_many_phrases_in_parts_as_the_network_does_at_once():
+    network, _ = load_weights(SHIPPED)
+    size, count = network.config.size, 11
+    engine, image = TorchEngine(network), sample(600_000, size=size).pixels
+    phrases = torch.randn(count, network.config.embedding, generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        encoded = network.encode(torch.from_numpy(image)[None, None])
+        logits, presence = network.locate(encoded, phrases, torch.zeros(count, dtype=torch.long))
+
+    seen = engine.encode(image[None])
+    maps, found = engine.locate(seen, (phrases.numpy(),), np.zeros(count, np.int64))
+
+    np.testing.assert_allclose(seen[0].anatomy, encoded.anatomy[0].sigmoid(), atol=1e-4)
+    np.testing.assert_allclose(maps, logits.sigmoid(), atol=1e-4)
+    np.testing.assert_allclose(found, presence.sigmoid(), atol=1e-4)
+
+
 def test_a_gpu_is_used_when_there_is_one_and_asked_for():
     if torch.cuda.is_available():
         assert load_grounder(engine="cuda").engine == "cuda"

@@ -55,7 +55,7 @@ def test_company_changes_no_bit_of_an_answer_and_images_are_encoded_once(
     jobs: list[list[Question]], alone: list[Any], model: EngineGrounder, bounds: dict[str, int]
 ) -> None:
     encoded: list[int] = []
-    model._network.image.register_forward_hook(lambda *_: encoded.append(1))
+    model._engine._network.image.register_forward_hook(lambda *_: encoded.append(1))
     shared = SharedModel(model, lambda: model, batching=Batching(wait_s=0.02, **bounds))  # type: ignore[arg-type]
 
     def done(job: list[Question], priority: Priority) -> list[Any]:

@@ -31,7 +31,10 @@ def chest(network, *, logit=9.0):
             return anatomy.expand(len(features.whole), -1, -1, -1)
 
     class Decoder(torch.nn.Module):
-        def forward(self, features, phrases, anatomy, image):
+        def show(self, features, anatomy):
+            return features
+
+        def forward(self, shown, phrases, image):
             count = len(phrases)
             return torch.full((count, size, size), logit), torch.full((count,), logit)
 
@@ -192,7 +195,7 @@ def test_many_images_are_answered_as_one_by_one_and_encoded_once(seeing):
         Question(PIXELS, upside_down, (nodule,)),
     )
     encoded = []
-    grounder._network.image.register_forward_hook(lambda *_: encoded.append(1))
+    grounder._engine._network.image.register_forward_hook(lambda *_: encoded.append(1))
 
     together = grounder.ground_all(questions)
 
@@ -212,7 +215,7 @@ def fixed(values):
 def test_an_image_that_cannot_be_written_is_encoded_once_however_often_it_is_asked_about(weights):
     grounder = load_grounder(weights)
     encoded, image = [], fixed(PIXELS)
-    grounder._network.image.register_forward_hook(lambda *_: encoded.append(1))
+    grounder._engine._network.image.register_forward_hook(lambda *_: encoded.append(1))
 
     grounder.suitability(image, UPRIGHT)
     for _ in range(3):
