@@ -82,7 +82,7 @@ def test_a_patient_is_launched_from_a_portal_of_another_site(there: Open) -> Non
         there.page.wait_for_url(f"**/studies/{ALICE.uid}/reports/{ALICE.report_id}/patient")
 
     there.page.wait_for_selector(".phrase")
-    assert there.status(f"/studies/{BOB.uid}/evidence") == 404
+    assert there.status(f"/studies/{BOB.uid}/page") == 404
 
 
 def test_attack_pages_of_another_site(there: Open) -> None:
