@@ -46,10 +46,12 @@ class Counting:
         return called if callable(method) else method
 
 
-def site_at(folder: Path) -> Site:
+def site_at(
+    folder: Path, server: MemoryFhir | None = None, answer: Callable[[httpx.Request], httpx.Response] | None = None
+) -> Site:
     """A site with one study of two images, and a job for its report."""
-    server = MemoryFhir()
-    site = Site(folder, server, httpx.MockTransport(server.answer), tag="s")
+    server = server or MemoryFhir()
+    site = Site(folder, server, httpx.MockTransport(answer or server.answer), tag="s")
     site.add_image(0)
     site.add_image(0)
     site.tell("a", Told((0,), ("Effusion", "No fracture", "Nodule"), "final", 0))
@@ -131,6 +133,30 @@ def test_an_attempt_reads_each_image_once_and_asks_the_model_once(site: Site) ->
 
     assert archive.calls == {"describe": 1, "read": 2, "results": 2, "store": 1}
     assert grounder.calls["ground_all"] == 1
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(422, 1), (400, 1), (403, 5), (503, 5)])
+def test_what_a_server_refuses_for_good_is_grounded_once_and_what_it_refuses_for_now_at_each_attempt(
+    tmp_path: Path, status: int, attempts: int
+) -> None:
+    """One that is away, or lets us in no more, may come to itself: then each attempt grounds anew (ADR 0019)."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        refused = httpx.Response(status, json={"resourceType": "OperationOutcome"})
+        return refused if request.method in ("POST", "PUT") else server.answer(request)
+
+    server, grounder = MemoryFhir(), Counting(Squares())
+    site = site_at(tmp_path / "site", server, answer)
+    runner = site.queue.runner(work_of(site, grounder))
+    for _ in range(2 * attempts):
+        runner.once()
+        site.clock.advance(3600)
+
+    job = job_of(site)
+    assert (job.state, job.attempts) == (JobState.FAILED, attempts)
+    assert f"answered {status}" in (job.error or "")
+    assert grounder.calls["ground_all"] == attempts
+    site.close()
 
 
 def test_a_step_that_is_not_begun_does_nothing_of_those_after_it(site: Site) -> None:
