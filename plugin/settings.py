@@ -377,7 +377,7 @@ class Settings(BaseSettings):
     @property
     def smart_servers(self) -> tuple[str, ...]:
         """The addresses of the FHIR server, without slashes at their ends."""
-        named = (self.fhir_url or "", *self.smart_iss.split(","))
+        named = (self.fhir_url or "", *listed(self.smart_iss))
         return tuple(dict.fromkeys(each.strip().rstrip("/") for each in named if each.strip()))
 
     @property
@@ -395,9 +395,8 @@ class Settings(BaseSettings):
     @property
     def host_names(self) -> tuple[str, ...]:
         """Names that requests may use for the service, besides those of this machine's own loopback."""
-        named = (name.strip() for name in self.allowed_hosts.split(","))
         public, hook = (urlsplit(url or "").hostname for url in (self.public_url, self.hook_url))
-        return tuple(dict.fromkeys(name for name in (public, hook, *named) if name))
+        return tuple(dict.fromkeys(name for name in (public, hook, *listed(self.allowed_hosts)) if name))
 
     @property
     def hook_endpoint(self) -> str:

@@ -484,7 +484,7 @@ def make_release(settings: Settings) -> Rules:
     """
     from nlp.lexicon import concepts
 
-    named = frozenset(filter(None, map(str.strip, settings.release_conversation.split(","))))
+    named = frozenset(listed(settings.release_conversation))
     unknown = sorted(name for name in named if name not in concepts())
     if unknown:
         raise InputError(f"SIGHTLINE_RELEASE_CONVERSATION: {unknown[0]!r} is no finding of nlp/lexicon.csv; mend it")
@@ -557,7 +557,7 @@ def make_mllp(settings: Settings, *, wake: Callable[[], object] = lambda: None) 
         accession_fields=tuple(settings.hl7_accession.split(",")),
         wake=wake,
     )
-    senders = tuple(ip_network(each.strip(), strict=False) for each in settings.mllp_senders.split(",") if each.strip())
+    senders = tuple(ip_network(each, strict=False) for each in listed(settings.mllp_senders))
     return MllpListener(
         settings.mllp_host, settings.mllp_port, answer=receiver, refuse=receiver.refused, senders=senders
     )
