@@ -677,7 +677,7 @@ def open_databases(settings: Settings) -> tuple[Database, ...]:
 
     main = make_database(settings)
     files = (path.absolute() for path in sorted(settings.data_dir.glob("*.sqlite*")))
-    others = [path for path in files if not path.name.endswith(("-wal", "-shm"))]
+    others = [path for path in files if not path.name.endswith(("-wal", "-shm", "-journal"))]
     own = None if main.on_postgresql else main.file.absolute()
     return (main, *(Database(f"sqlite:///{path}") for path in others if path != own))
 

@@ -156,7 +156,7 @@ class Login:
             raise UnknownError("The server does not say who has logged in (no ID token).")
         claims = provider.issuer.claims(id_token, audiences=(self.client_id,), bearer=False)
         several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
-        if not hmac.compare_digest(str(claims.get("nonce", "")), nonce):
+        if claims.get("nonce") != nonce:
             raise UnknownError(f"The ID token is of another login. {_AGAIN}")
         if (several or "azp" in claims) and claims.get("azp") != self.client_id:
             raise UnknownError("The ID token is for another client.")

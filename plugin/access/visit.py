@@ -30,7 +30,6 @@ class Visit:
     ----------
     release : when patients see a report that is final.
     studies, patients : of everything that was asked for, shown or not; for the audit trail.
-    withheld : whether anything was asked for that the caller does not see.
     """
 
     caller: Caller
@@ -40,7 +39,6 @@ class Visit:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     studies: dict[str, None] = field(default_factory=dict)
     patients: dict[str, None] = field(default_factory=dict)
-    withheld: bool = False
 
     def admits(self, subject: str | None, status: ReportStatus, document: Callable[[], EvidenceDocument]) -> bool:
         """Whether a report may be shown.
@@ -89,7 +87,6 @@ class Visit:
     def _noted(self, subject: str | None, *, seen: bool) -> bool:
         if subject is not None:
             self.patients[subject] = None
-        self.withheld = self.withheld or not seen
         return seen
 
 

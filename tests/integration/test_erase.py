@@ -324,6 +324,15 @@ def test_rows_and_jobs_are_erased_from_either_database(
     queue.close()
 
 
+def test_files_beside_a_database_are_not_taken_for_one(settings: Settings) -> None:
+    before = open_databases(settings)
+
+    for beside in ("-journal", "-wal", "-shm"):
+        (settings.data_dir / f"other.sqlite{beside}").write_bytes(b"half a page")
+
+    assert len(open_databases(settings)) == len(before)
+
+
 def test_every_table_that_tells_of_patients_has_a_column_that_erasing_goes_by(settings: Settings) -> None:
     told = {"report_feeds", "sightline_tables", "cursors", "sqlite_sequence"}  # nothing of a patient
     told |= {"kept"}  # sessions, which all end

@@ -268,6 +268,7 @@ def test_attack_mix_up_at_a_server_that_names_itself(own_place: Place) -> None:
         {"aud": [CLIENT, "another-client"], "azp": "another-client"},
         {"nonce": "another"},
         {"nonce": None},
+        {"nonce": "näher"},
         {"exp": 1},
         {"sub": None},
     ],
