@@ -183,7 +183,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Weights of the parts of the loss; *alpha* and *gamma* of the focal loss (Lin et al. 2017)."""
+    """Weights of the parts of the loss; *alpha* and *gamma* of the focal loss (Lin et al. 2017).
+
+    Parameters
+    ----------
+    small : how much more of the focal loss a small finding has: a twentieth of the picture over its share, to this
+        power; 0 for no more.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     alpha: Share = 0.6
@@ -193,6 +199,7 @@ class Loss:
     presence: Weight = 0.5
     anatomy: Weight = 2.0
     outlines: Weight = 0.2
+    small: Weight = 0.0
 
 
 @dataclass(frozen=True, slots=True)

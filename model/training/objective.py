@@ -13,6 +13,9 @@ from model.losses import dice_loss, focal_loss
 from model.network import Encoded, GroundingNetwork
 from model.training.config import Loss
 
+#: Share of the picture below which a finding is small.
+_SMALL = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -37,7 +40,7 @@ def answer_of(network: GroundingNetwork, batch: Batch) -> Answer:
 def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """The parts of the loss, weighted: focal over what is drawn, Dice where present, presence and anatomy."""
     logits = answer.logits
-    focal = _mean(focal_loss(logits, batch.masks, alpha=loss.alpha, gamma=loss.gamma), batch.drawn)
+    focal = focal_loss(logits, batch.masks, alpha=loss.alpha, gamma=loss.gamma) * _raised(batch.masks, loss.small)
     dice = _mean(dice_loss(logits, batch.masks), batch.drawn * batch.present)
     there = F.binary_cross_entropy_with_logits(answer.presence, batch.present, reduction="none")
     outlined = (batch.anatomy >= 0).float() * batch.known[:, None, None, None]
@@ -46,12 +49,18 @@ def parts_of(answer: Answer, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     )
     outlines = _outlines(answer.encoded.anatomy.float(), batch)
     return {
-        "focal": loss.focal * focal,
+        "focal": loss.focal * _mean(focal, batch.drawn),
         "dice": loss.dice * dice,
         "presence": loss.presence * _mean(there, torch.ones_like(there)),
         "anatomy": loss.anatomy * anatomy,
         "outlines": loss.outlines * outlines,
     }
+
+
+def _raised(masks: Tensor, power: float) -> Tensor:
+    """What the few cells of a small finding count more, which large ones drown otherwise. *Shape:* (P, h, w) -> (P,)"""
+    share = masks.flatten(1).mean(dim=1)
+    return torch.where(share > 0, (_SMALL / share.clamp(min=1e-6)).clamp(min=1) ** power, 1.0)
 
 
 def _outlines(logits: Tensor, batch: Batch) -> Tensor:

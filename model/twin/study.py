@@ -13,7 +13,7 @@ from model.twin.report import TwinReport, report
 from model.twin.sample import TwinSample, sample
 from model.twin.view import lateral
 
-_FIRST_SAMPLE = 300_000  # away from the samples that the shipped weights were trained on (100000 to 104199)
+_FIRST_SAMPLE = 300_000  # away from the samples that the shipped weights were trained on (below 200000)
 _SIZES = (1200, 1280, 1400)
 _STREAM = 2  # of the study's own draws, apart from those of the sample
 

@@ -22,7 +22,7 @@ def test_lungs_of_patients_that_were_not_trained_on_are_outlined(grounder, share
     scores = lungs_dice(FullModel(grounder), shared / "data" / "cxr" / "hannover", seen=seen)
 
     assert len(scores) >= 21
-    assert np.mean(scores) > 0.91
+    assert np.mean(scores) > 0.92
     assert np.median(scores) > 0.92
 
 
