@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container
 from functools import wraps
 from threading import BoundedSemaphore, Lock
@@ -16,8 +17,8 @@ Server = TypeVar("Server")
 class Gate(Protocol):
     """What calls of a server go through."""
 
-    def call(self, ask: Callable[[], Answer]) -> Answer:
-        """What *ask* answers."""
+    def call(self, ask: Callable[[], Answer], kind: str = "", /) -> Answer:
+        """What *ask* answers, which is a call of that *kind*: the name of its method."""
 
 
 class Bound:
@@ -26,7 +27,7 @@ class Bound:
     def __init__(self, most: int) -> None:
         self._room = BoundedSemaphore(most)
 
-    def call(self, ask: Callable[[], Answer]) -> Answer:
+    def call(self, ask: Callable[[], Answer], _kind: str = "", /) -> Answer:
         """What *ask* answers."""
         with self._room:
             return ask()
@@ -35,9 +36,10 @@ class Bound:
 class Breaker:
     """Counts the failures of one server in a row, so that its absence costs no job an attempt. Safe for threads.
 
-    After *most* of them nothing is asked for *rest_s* seconds; then one call goes through, and its outcome decides:
-    an answer closes the matter, another failure begins the rest anew. Only a TransientError is a failure; a server that
-    refuses something is there.
+    Each kind of call is counted by itself: a server that answers every read may refuse every write. After *most*
+    failures of one kind nothing is asked for *rest_s* seconds. Then the next call of that kind goes through alone, and
+    its outcome decides: an answer closes the matter, another failure begins the rest anew. Only a TransientError is a
+    failure; a server that refuses something is there.
 
     Parameters
     ----------
@@ -50,11 +52,11 @@ class Breaker:
         self._clock = clock
         self._most = most
         self._rest_s = rest_s
-        self._failures = 0
+        self._failures: Counter[str] = Counter()
         self._until = 0.0
         self._lock = Lock()
 
-    def call(self, ask: Callable[[], Answer]) -> Answer:
+    def call(self, ask: Callable[[], Answer], kind: str = "", /) -> Answer:
         """What *ask* answers.
 
         Raises
@@ -62,38 +64,40 @@ class Breaker:
         UnavailableError
             If the server is left alone now; *ask* was not called.
         """
-        self._admit()
+        self._admit(kind)
         try:
             answer = ask()
         except TransientError:
-            self._failed()
+            self._failed(kind)
             raise
         except Exception:
-            self._answered()
+            self._answered(kind)
             raise
-        self._answered()
+        self._answered(kind)
         return answer
 
-    def _admit(self) -> None:
+    def _admit(self, kind: str) -> None:
         with self._lock:
-            if self._failures < self._most:
+            failures = max(self._failures.values(), default=0)
+            if failures < self._most:
                 return
             left_s = self._until - self._clock()
             if left_s > 0:
                 raise UnavailableError(
-                    f"{self._name} failed {self._failures} times in a row and is left alone for a while",
+                    f"{self._name} failed {failures} times in a row and is left alone for a while",
                     retry_after_s=left_s,
                 )
-            self._until = self._clock() + self._rest_s  # this call is the one that goes through
+            if self._failures[kind] >= self._most:
+                self._until = self._clock() + self._rest_s  # this call is the one that goes through
 
-    def _failed(self) -> None:
+    def _failed(self, kind: str) -> None:
         with self._lock:
-            self._failures += 1
+            self._failures[kind] += 1
             self._until = self._clock() + self._rest_s
 
-    def _answered(self) -> None:
+    def _answered(self, kind: str) -> None:
         with self._lock:
-            self._failures = 0
+            self._failures[kind] = 0
 
 
 class _Guarded:
@@ -111,7 +115,7 @@ class _Guarded:
 
         @wraps(method)
         def through(*arguments: Any, **named: Any) -> Any:
-            return self._gate.call(lambda: method(*arguments, **named))
+            return self._gate.call(lambda: method(*arguments, **named), name)
 
         return through
 

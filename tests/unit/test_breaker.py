@@ -27,6 +27,9 @@ class Server:
             raise self.error
         return what * (2 if twice else 1)
 
+    def look(self) -> str:
+        return "there"
+
 
 @pytest.fixture
 def now() -> list[float]:
@@ -110,6 +113,27 @@ def test_only_one_call_goes_through_while_nobody_knows(server: Server, now: list
         return "asked"
 
     assert breaker.call(ask_meanwhile) == "asked"
+
+
+def test_a_server_that_answers_other_calls_is_left_alone_all_the_same(
+    behind: Server, server: Server, now: list[float]
+) -> None:
+    server.error = TransientError("read-only")
+    for _ in range(3):
+        assert behind.look() == "there"
+        fail(behind, 1)
+
+    with pytest.raises(UnavailableError):
+        behind.look()
+    now[0] += 61
+    assert behind.look() == "there"
+    with pytest.raises(UnavailableError):
+        fail(behind, 1), behind.look()
+    now[0] += 61
+    server.error = None
+
+    assert [behind.look(), behind.read("a"), behind.look(), behind.read("b")] == ["there", "a", "there", "b"]
+    assert server.asked == 6
 
 
 def test_a_server_that_refuses_is_there(behind: Server, server: Server) -> None:
