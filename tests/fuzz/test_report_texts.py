@@ -17,7 +17,7 @@ OWN = (
     "FINDINGS: Small left pleural effusion. No pneumothorax.  Größe 5 mm.\n\nIMPRESSION:\n1. Effusion.",
     "Heart shadow large, yet as wide as last spring. Neither consolidation nor a pneumothorax can be made out.",
     "1.2 x 3.4 cm nodule in the right upper lobe (RUL), suspicious for malignancy; compared to 1/2/2020 it has grown.",
-    "TECHNIQUE: PA and lateral. COMPARISON: none. ET tube 3 cm above the carina. Cannot exclude basal atelectasis.",
+    "TECHNIQUE: PA and lateral. COMPARISON: May. ET tube 3 cm above the carina. Cannot exclude basal atelectasis.",
 )
 
 
