@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,12 +96,26 @@ class Database:
             if not self.on_postgresql:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             url = self.engine.url.render_as_string(hide_password=False)
-            DBOS.migrate(url, schema=SCHEMA)
             where = f"{SCHEMA}.workflow_status" if self.on_postgresql else "workflow_status"
-            with self.engine.begin() as connection:
-                connection.execute(
-                    sa.text(f"CREATE INDEX IF NOT EXISTS sightline_jobs_changed ON {where} (updated_at)")
-                )
+            with self._one_at_a_time():
+                DBOS.migrate(url, schema=SCHEMA)
+                with self.engine.begin() as connection:
+                    connection.execute(
+                        sa.text(f"CREATE INDEX IF NOT EXISTS sightline_jobs_changed ON {where} (updated_at)")
+                    )
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Processes that start together make the tables of a file one after the other, as a server has it done."""
+        if self.on_postgresql:
+            yield
+            return
+        folder = os.open(self.file.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def close(self) -> None:
         """Let go of every connection."""

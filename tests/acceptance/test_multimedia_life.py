@@ -114,7 +114,7 @@ def site(fhir_server: str, tmp_path: Path) -> Iterator[Site]:
     archive = folder_archive((tmp_path,), store_in=tmp_path)
     (image, *_) = archive.describe(STUDY)
     assert image.patient is not None
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         server = FhirClient(fhir_server, client=client)
         publication = Publication(FhirReportRepository(server), BASE)
         site = Site(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -444,3 +445,17 @@ def test_jobs_go_on_from_a_dump_of_the_database(postgresql: PostgresServer, post
 
     assert works(restored, "a") == ["a"]
     restored.close()
+
+
+def test_processes_that_start_together_make_the_tables_of_a_file_once(tmp_path: Path) -> None:
+    opens = (
+        "import sys; from plugin.durable import Database, DurableQueue; input(); DurableQueue(Database(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", opens, f"sqlite:///{tmp_path}/data/jobs.sqlite"]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+
+    for each in started:
+        each.stdin.write("\n"), each.stdin.flush()  # type: ignore[union-attr]
+    errors = [each.communicate(timeout=120)[1] for each in started]
+
+    assert [each.returncode for each in started] == [0] * 4, errors
