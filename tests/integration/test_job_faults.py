@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -447,15 +448,18 @@ def test_jobs_go_on_from_a_dump_of_the_database(postgresql: PostgresServer, post
     restored.close()
 
 
-def test_processes_that_start_together_make_the_tables_of_a_file_once(tmp_path: Path) -> None:
-    opens = (
-        "import sys; from plugin.durable import Database, DurableQueue; input(); DurableQueue(Database(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", opens, f"sqlite:///{tmp_path}/data/jobs.sqlite"]
-    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+def test_the_tables_of_a_file_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    made = threading.Event()
+    maker = threading.Thread(target=lambda: (Database(f"sqlite:///{tmp_path}/jobs.sqlite").prepare(), made.set()))
+    folder = os.open(tmp_path, os.O_RDONLY)  # as another process that makes them
+    fcntl.flock(folder, fcntl.LOCK_EX)
 
-    for each in started:
-        each.stdin.write("\n"), each.stdin.flush()  # type: ignore[union-attr]
-    errors = [each.communicate(timeout=120)[1] for each in started]
+    maker.start()
+    waited = not made.wait(3)
+    empty = not any(tmp_path.iterdir())
+    os.close(folder)
+    maker.join(60)
 
-    assert [each.returncode for each in started] == [0] * 4, errors
+    assert waited
+    assert empty
+    assert made.is_set()
