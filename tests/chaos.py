@@ -9,22 +9,20 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 import random
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from faults import Faults, references, run_faults
-from servers import NPM, OUTPUT, ROOT, PostgresServer, free_port, orthanc_settings, program
+from servers import NPM, OUTPUT, ROOT, Part, PostgresServer, free_port, orthanc_settings, program
 from stand_ins import SENTENCES, image, read
 
 from plugin.archive import web_archive
@@ -43,31 +41,8 @@ OURS = ("Observation", "DocumentReference", "Device", "Provenance", "AuditEvent"
 TAKEN_S = 180
 
 
-@dataclass
-class Part:
-    """A process that is started again whenever it died."""
-
-    name: str
-    command: list[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def up(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            return
-        OUTPUT.mkdir(exist_ok=True)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        with (OUTPUT / f"chaos-{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, env=inherited | dict(self.environment), stdout=log, stderr=log
-            )
-        self.starts += 1
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+def log_of(part: str) -> Path:
+    return OUTPUT / f"chaos-{part}.log"
 
 
 @dataclass
@@ -100,8 +75,8 @@ class Site:
         self.user = next(iter(settings["RegisteredUsers"].items()))
         journal = [str(NPM / "fhir-server.cjs"), self.fhir.rpartition(":")[2], str(folder / "fhir.journal")]
         self.parts = {
-            "orthanc": Part("orthanc", [str(program("Orthanc")), str(folder / "orthanc.json")]),
-            "fhir": Part("fhir", [str(program("node")), *journal]),
+            "orthanc": Part([str(program("Orthanc")), str(folder / "orthanc.json")], log_of("orthanc")),
+            "fhir": Part([str(program("node")), *journal], log_of("fhir")),
         }
 
     @property
@@ -151,16 +126,14 @@ class Site:
             "JOBS_AT_ONCE": "2",
             "PORT": self.service.rpartition(":")[2],
         }
-        environment = {f"SIGHTLINE_{name}": value for name, value in settings.items()} | {
-            "CHAOS_BEGAN": str(time.time()),
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
-        }
+        environment = {f"SIGHTLINE_{name}": value for name, value in settings.items()}
+        environment["CHAOS_BEGAN"] = str(time.time())
         if self.server is not None:
             environment["SIGHTLINE_DATABASE_URL"] = self.url
         command = [sys.executable, str(ROOT / "tests" / "chaos_process.py")]
-        self.parts["service"] = Part("service", [*command, "serve"], environment)
-        for number in (1, 2):
-            self.parts[f"worker{number}"] = Part(f"worker{number}", [*command, "work"], environment)
+        self.parts["service"] = Part([*command, "serve"], log_of("service"), environment)
+        for name in ("worker1", "worker2"):
+            self.parts[name] = Part([*command, "work"], log_of(name), environment)
 
     def _manage(self) -> None:
         while not self._ending.wait(0.1):

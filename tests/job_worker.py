@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from servers import OUTPUT, ROOT
+from servers import OUTPUT, Part
 
 from plugin.durable import Database, DurableQueue
 from plugin.policy import Policy
@@ -112,48 +109,10 @@ def queue_at(url: str, orders: Orders | None = None) -> DurableQueue:
     return DurableQueue(Database(url), policy, at_once=orders.at_once, poll_s=orders.poll_s)
 
 
-@dataclass
-class Worker:
-    """A worker process; *up* starts it again when it died."""
-
-    url: str
-    results: Results
-    orders: Orders
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def up(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            return
-        OUTPUT.mkdir(exist_ok=True)
-        command = [sys.executable, str(Path(__file__)), self.url, str(self.results.folder)]
-        path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-        with (OUTPUT / "job-worker.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, json.dumps(asdict(self.orders))], env=os.environ | {"PYTHONPATH": path}, stderr=log
-            )
-        self.starts += 1
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def end(self, timeout_s: float = 120) -> int:
-        """As an operator ends it; its exit status."""
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(timeout=timeout_s)
-
-
-@contextmanager
-def worker_on(url: str, results: Results, orders: Orders | None = None) -> Iterator[Worker]:
-    worker = Worker(url, results, orders or Orders())
-    worker.up()
-    try:
-        yield worker
-    finally:
-        worker.kill()
+def worker_on(url: str, results: Results, orders: Orders | None = None) -> Part:
+    """This program as a process."""
+    told = json.dumps(asdict(orders or Orders()))
+    return Part([sys.executable, str(Path(__file__)), url, str(results.folder), told], OUTPUT / "job-worker.log")
 
 
 def put(queue: DurableQueue, count: int) -> list[str]:
@@ -170,7 +129,7 @@ def done(queue: DurableQueue) -> int:
     return jobs[JobState.DONE]
 
 
-def wait_until_done(queue: DurableQueue, count: int, *workers: Worker, timeout_s: float = 300) -> None:
+def wait_until_done(queue: DurableQueue, count: int, *workers: Part, timeout_s: float = 300) -> None:
     """Until so many jobs are done; *workers* that died are started again, as a service manager does it."""
     deadline = time.monotonic() + timeout_s
     while done(queue) < count:

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -180,6 +180,45 @@ def _environment() -> dict[str, str]:
     """The environment without settings of Sightline, and with this checkout before anything installed."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
     return inherited | {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass
+class Part:
+    """A program of a site; :meth:`up` starts it, and starts it again when it died. What it says is added to *log*."""
+
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def up(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            return
+        self.log.parent.mkdir(exist_ok=True)
+        path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+        environment = _environment() | {"PYTHONPATH": path} | dict(self.environment)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
+        self.starts += 1
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self, timeout_s: float = 120) -> int:
+        """As an operator ends it; its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout=timeout_s)
+
+    def __enter__(self) -> Part:
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
 @contextmanager

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from servers import OUTPUT, ROOT
+from servers import OUTPUT, Part
 
 from plugin.flow import STEPS
 from plugin.ports import Job, Step, Work
@@ -99,41 +98,13 @@ def main() -> int:
     return work.run()
 
 
-@dataclass
-class Worker:
-    """That program as a process; *up* starts it again when it died."""
-
-    settings: Mapping[str, str]
-    marks: Path
-    deaths: Mapping[str, str] = field(default_factory=dict)
-    log: Path = OUTPUT / "step-worker.log"
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def up(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            return
-        OUTPUT.mkdir(exist_ok=True)
-        self.marks.mkdir(exist_ok=True)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__)), str(self.marks), json.dumps(self.deaths)],
-                env=inherited | dict(self.settings) | {"PYTHONPATH": path},
-                stdout=log,
-                stderr=log,
-            )
-        self.starts += 1
-
-    def __enter__(self) -> Worker:
-        self.up()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+def worker_on(
+    settings: Mapping[str, str], marks: Path, deaths: Mapping[str, str] | None = None, *, log: Path | None = None
+) -> Part:
+    """That program as a process."""
+    marks.mkdir(exist_ok=True)
+    command = [sys.executable, str(Path(__file__)), str(marks), json.dumps(deaths or {})]
+    return Part(command, log or OUTPUT / "step-worker.log", settings)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from disks import WAYS, filled, limited, mounted
 from small_site import SmallSite, wait_for_end
-from step_worker import Worker
+from step_worker import worker_on
 
 from plugin.durable import Database, DurableQueue
 from plugin.errors import TransientError
@@ -25,7 +25,7 @@ FULL_S = 5.0
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallSite:
     site = SmallSite(tmp_path_factory.mktemp("undisturbed"), 1)
-    with site.intake() as intake, Worker(site.settings, site.folder / "marks") as worker:
+    with site.intake() as intake, worker_on(site.settings, site.folder / "marks") as worker:
         intake.take_study(site.studies[0])
         wait_for_end(intake.queue, 1, timeout_s=240, meanwhile=worker.up)
     return site
@@ -77,7 +77,7 @@ def test_a_job_that_finds_no_room_ends_well_once_there_is_some(
     url = "" if full == "jobs and results" else str(request.getfixturevalue("postgresql").database())
     site = SmallSite(folder, 1, url)
 
-    with site.intake() as intake, Worker(site.settings, tmp_path / "marks") as worker:
+    with site.intake() as intake, worker_on(site.settings, tmp_path / "marks") as worker:
         intake.take_study(site.studies[0])
         while not intake.queue.list(state=JobState.RUNNING):
             assert not intake.queue.list(state=JobState.DONE)

@@ -17,7 +17,6 @@ from job_worker import (
     STEPS,
     Orders,
     Results,
-    Worker,
     done,
     put,
     queue_at,
@@ -132,7 +131,7 @@ def test_a_worker_that_is_ended_hands_its_jobs_back_at_once(url: str, results: R
 def test_a_job_that_kills_its_workers_is_set_aside_and_says_so(url: str, results: Results) -> None:
     queue = queue_at(url)
     put(queue, 1)
-    worker = Worker(url, results, Orders(max_attempts=2, sleep_s=600))
+    worker = worker_on(url, results, Orders(max_attempts=2, sleep_s=600))
 
     for _ in range(2):
         worker.up()

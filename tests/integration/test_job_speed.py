@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from job_worker import Orders, Results, Worker, done, put, queue_at, worker_on
-from servers import PostgresServer
+from job_worker import Orders, Results, done, put, queue_at, worker_on
+from servers import Part, PostgresServer
 
 from plugin.durable import DurableQueue
 from plugin.flow import STEPS
@@ -144,13 +144,13 @@ def wait_for(queue: DurableQueue, count: int) -> None:
         time.sleep(0.1)
 
 
-def cpu_s_of(worker: Worker) -> float:
+def cpu_s_of(worker: Part) -> float:
     """Processor time of its process."""
     fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()  # type: ignore[union-attr]
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory_of(worker: Worker) -> float:
+def memory_of(worker: Part) -> float:
     """MiB that its process holds."""
     status = Path(f"/proc/{worker.process.pid}/status").read_text()  # type: ignore[union-attr]
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024

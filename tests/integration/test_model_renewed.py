@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load, save
 from small_site import ENDED, SmallSite, wait_for_end
-from step_worker import Worker
+from step_worker import worker_on
 
 from model.weights import FILE_NAME, SHIPPED
 from plugin.archive import folder_archive
@@ -67,7 +67,7 @@ def test_sighup_under_work_loses_no_job_and_each_result_set_is_of_one_model(tmp_
     settings = site.settings | {"SIGHTLINE_MODEL_DIR": str(weights), "SIGHTLINE_JOBS_AT_ONCE": "2"}
     before, after = site.studies[:5], site.studies[5:]
 
-    with site.intake() as intake, Worker(settings, tmp_path / "marks", log=log) as worker:
+    with site.intake() as intake, worker_on(settings, tmp_path / "marks", log=log) as worker:
         queue = intake.queue
         put(intake, before)
         until(lambda: bool(queue.list(state=JobState.DONE)) and bool(queue.list(state=JobState.RUNNING)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from small_site import SmallSite, wait_for_end
-from step_worker import BOUNDARIES, Worker
+from step_worker import BOUNDARIES, worker_on
 
 from plugin.archive import folder_archive
 from plugin.fhir.writing import document_id
@@ -65,7 +65,7 @@ def test_a_kill_in_any_real_step_leaves_what_an_undisturbed_worker_leaves(
 
 def work_off(site: SmallSite, deaths: dict[str, str]) -> int:
     """How often a worker had to be started until the jobs of all studies were done."""
-    worker = Worker(site.settings, site.folder / "marks", deaths)
+    worker = worker_on(site.settings, site.folder / "marks", deaths)
     with site.intake() as intake:
         for study in site.studies:
             intake.take_study(study)
