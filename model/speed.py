@@ -17,7 +17,7 @@ import numpy as np
 
 from model.engines.choice import ENGINES, cores
 from model.geometry import UPRIGHT
-from model.grounder import EngineGrounder, load_grounder
+from model.grounder import load_grounder
 from model.twin.sample import sample
 from model.values import Query, Question
 
@@ -28,6 +28,8 @@ PHRASES = tuple(
                     "pneumothorax", "pulmonary edema")
 )  # fmt: skip
 _ROWS, _COLUMNS = 2500, 2048
+#: For instance :meth:`model.grounder.EngineGrounder.ground_all`.
+Ground = Callable[[Sequence[Question]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,20 @@ def questions(*, phrases: int) -> tuple[Question, ...]:
     return tuple(Question(film, UPRIGHT, PHRASES[:phrases]) for film in films)
 
 
-def times(grounder: EngineGrounder, *, runs: int, clock: Callable[[], float] = time.perf_counter) -> Times:
-    """Times of *grounder* by *clock*, after one run of each kind that is not counted."""
+def times(ground: Ground, *, runs: int, clock: Callable[[], float] = time.perf_counter) -> Times:
+    """Times of *ground* by *clock*, after one run of each kind that is not counted."""
     few, many = questions(phrases=8), questions(phrases=16)
-    study = _least(grounder, few, runs=runs, clock=clock)
-    more = _least(grounder, many, runs=runs, clock=clock)
+    study = _least(ground, few, runs=runs, clock=clock)
+    more = _least(ground, many, runs=runs, clock=clock)
     return Times(study, max(0.0, more - study) / 8)
 
 
-def _least(grounder: EngineGrounder, asked: Sequence[Question], *, runs: int, clock: Callable[[], float]) -> float:
-    grounder.ground_all(asked)
+def _least(ground: Ground, asked: Sequence[Question], *, runs: int, clock: Callable[[], float]) -> float:
+    ground(asked)
     spent = []
     for _ in range(runs):
         began = clock()
-        grounder.ground_all(asked)
+        ground(asked)
         spent.append(clock() - began)
     return min(spent)
 
@@ -85,8 +87,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("sightline-data/engines"))
     parsed = parser.parse_args()
     grounder = load_grounder(engine=parsed.engine, threads=parsed.threads, cache=parsed.cache)
-    wall = times(grounder, runs=parsed.runs)
-    busy = times(grounder, runs=parsed.runs, clock=time.process_time)
+    wall = times(grounder.ground_all, runs=parsed.runs)
+    busy = times(grounder.ground_all, runs=parsed.runs, clock=time.process_time)
     print(f"{grounder.engine}, {parsed.threads} threads: a study (2 images, 8 phrases) {wall.study * 1000:.0f} ms")
     print(f"one more phrase {wall.phrase * 1000:.1f} ms, {wall.share:.1%} of a study")
     print(f"processor time: study {busy.study * 1000:.0f} ms, phrase {busy.phrase * 1000:.1f} ms, {busy.share:.1%}")

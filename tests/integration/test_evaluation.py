@@ -15,7 +15,7 @@ from model.evaluation.cases import chosen_places
 from model.evaluation.figures import BARS
 from model.evaluation.report import html_of, shown
 from model.evaluation.rows import chosen, headline, other_side, rows_of, wrong_phrase
-from model.evaluation.run import Choice, NothingToMeasureError, evaluate, trained_on
+from model.evaluation.run import Choice, NothingToMeasureError, evaluate, speed_of, trained_on
 from model.values import Query
 
 QUICK = Choice(speed=False)
@@ -233,3 +233,18 @@ def test_the_other_side_and_the_wrong_phrase_are_worded():
     assert other_side(asked) == Query("Opacity in the left lung", "opacity", "left", ("left upper lobe",))
     assert wrong_phrase(asked, ()).text == "right pneumothorax"
     assert wrong_phrase(asked, ("pneumothorax",)) == Query("cardiomegaly", "cardiomegaly")
+
+
+def test_a_study_and_a_further_phrase_are_timed():
+    asked = []
+
+    class Counted(Bright):
+        def ground(self, pixels, orientation, queries):
+            asked.append((pixels.shape, len(queries)))
+            return super().ground(pixels, orientation, queries)
+
+    found = speed_of(Counted())
+
+    assert set(asked) == {((2500, 2048), 8), ((2500, 2048), 16)}
+    assert found["study_s"] > 0
+    assert found["phrase_share"] == pytest.approx(found["phrase_s"] / found["study_s"], abs=0.01)

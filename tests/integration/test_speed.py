@@ -14,7 +14,7 @@ STUDY_S = 2.0
 
 @pytest.fixture(scope="module")
 def measured():
-    return times(load_grounder(threads=min(2, cores())), runs=3, clock=time.process_time)
+    return times(load_grounder(threads=min(2, cores())).ground_all, runs=3, clock=time.process_time)
 
 
 def test_a_study_takes_a_second_on_two_cores(measured):
