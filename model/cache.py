@@ -1,11 +1,13 @@
 """Training samples on disk, so that one rendering of the twin serves every epoch.
 
-One ``.npz`` per sample: ``pixels`` uint8 (size, size); ``lungs`` and ``heart`` bool, and ``masks`` bool (findings,
-cells, cells), on the heatmap's grid; ``findings`` JSON text with the words' ingredients.
+One ``.npz`` per sample, in a folder for the version of the twin and the sizes: ``pixels`` uint8 (size, size); ``lungs``
+and ``heart`` bool, and ``masks`` bool (findings, cells, cells), on the heatmap's grid; ``findings`` JSON text with the
+words' ingredients.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from model.data.store import write_whole
 from model.lungs import whole_lungs
 from model.twin.findings import TwinFinding
-from model.twin.sample import sample
+from model.twin.sample import VERSION, sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,19 +42,26 @@ class Example:
     findings: tuple[TwinFinding, ...]
 
 
-def make_cache(folder: Path, seeds: range, *, size: int, cells: int, workers: int) -> None:
-    """Render the samples of *seeds* that are not there yet, with progress; the truth on a grid of *cells* squared."""
-    folder.mkdir(parents=True, exist_ok=True)
+def examples(cache: Path, seeds: range, *, size: int, cells: int, workers: int) -> tuple[Example, ...]:
+    """The samples of *seeds*, truth on a grid of *cells* squared; rendered now, with progress, where *cache* has none.
+
+    Raises
+    ------
+    OSError
+        If the cache cannot be written.
+    """
+    folder = cache / f"twin-{VERSION}-{size}-{cells}"
     missing = [seed for seed in seeds if not _path(folder, seed).exists()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        done = pool.map(partial(_render, folder, size=size, cells=cells), missing, chunksize=8)
-        for _ in track(done, total=len(missing), description="Rendering the twin"):
-            pass
+    if missing:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            done = pool.map(partial(_render, folder, size=size, cells=cells), missing, chunksize=8)
+            for _ in track(done, total=len(missing), description="Rendering the twin"):
+                pass
+    return tuple(_read(_path(folder, seed)) for seed in seeds)
 
 
-def read_example(folder: Path, seed: int) -> Example:
-    """The cached sample of *seed*."""
-    with np.load(_path(folder, seed)) as stored:
+def _read(path: Path) -> Example:
+    with np.load(path) as stored:
         said = json.loads(str(stored["findings"]))
         masks = stored["masks"]
         heart = stored["heart"].astype(np.float32)
@@ -70,8 +80,9 @@ def _path(folder: Path, seed: int) -> Path:
 def _render(folder: Path, seed: int, *, size: int, cells: int) -> None:
     cv2.setNumThreads(1)
     made = sample(seed, size=size)
+    content = io.BytesIO()
     np.savez_compressed(
-        _path(folder, seed),
+        content,
         pixels=np.round(made.pixels * 255).astype(np.uint8),
         lungs=np.stack([_on_grid(mask, cells) for mask in made.lungs]),
         heart=_on_grid(made.heart, cells),
@@ -80,6 +91,7 @@ def _render(folder: Path, seed: int, *, size: int, cells: int) -> None:
         else np.zeros((0, cells, cells), bool),
         findings=np.array(json.dumps([_ingredients(each) for each in made.findings])),
     )
+    write_whole(_path(folder, seed), content.getvalue())
 
 
 def _on_grid(mask: npt.NDArray[np.bool_], cells: int) -> npt.NDArray[np.bool_]:

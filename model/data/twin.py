@@ -18,7 +18,7 @@ from model.data.jsonl import line_of, samples_of
 from model.data.pins import DataError
 from model.data.sample import Sample
 from model.data.store import FolderStore, write_whole
-from model.twin.sample import CONCEPTS, TwinSample, sample
+from model.twin.sample import CONCEPTS, VERSION, TwinSample, sample
 from model.twin.words import absent_phrase, phrases_for
 
 _SIDED = frozenset(CONCEPTS) - {"cardiomegaly", "pulmonary edema", "endotracheal tube"}
@@ -38,7 +38,7 @@ def read_twin(seeds: range, *, cache: Path, size: int = 512) -> FileSet:
     """
     if not seeds or seeds.start < 0 or size < 64:
         raise DataError("a twin has seeds from 0 on, the first before the last, and at least 64 pixels: twin:0-100")
-    folder = cache / f"twin-{size}"
+    folder = cache / f"twin-{VERSION}-{size}"
     missing = [seed for seed in seeds if not (folder / _labels(seed)).exists()]
     if len(missing) < _ALONE:
         for seed in missing:

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.batches import Item, item_of, lung_item, view_item
-from model.cache import Example, make_cache, read_example
+from model.cache import Example, examples
 from model.config import Config
 from model.data.split import digest
 from model.lungs import Pair, is_measured, read_lungs
 from model.training.config import LungData, TwinData
+from model.twin.sample import VERSION
 
 
 class Source(Protocol):
@@ -84,10 +85,14 @@ class TwinSource:
 def twin_source(data: TwinData, *, config: Config, workers: int) -> TwinSource:
     """The twin's samples, rendered now where the cache has none."""
     seeds = [range(*data.training), range(*data.validation)]
-    for each in seeds:
-        make_cache(data.cache, each, size=config.size, cells=config.heatmap, workers=workers)
-    training, checks = (tuple(read_example(data.cache, seed) for seed in each) for each in seeds)
-    about: dict[str, object] = {"seeds": list(data.training), "validation seeds": list(data.validation)}
+    training, checks = (
+        examples(data.cache, each, size=config.size, cells=config.heatmap, workers=workers) for each in seeds
+    )
+    about: dict[str, object] = {
+        "version": VERSION,
+        "seeds": list(data.training),
+        "validation seeds": list(data.validation),
+    }
     odds = np.array([data.small if _has_small(example) else 1.0 for example in training])
     return TwinSource(data.weight, data.score, training, odds / odds.sum(), checks, about)
 

@@ -181,7 +181,7 @@ def pacemaker(chest: Chest, rng: np.random.Generator, side: str) -> tuple[Map, M
     tip = (rng.uniform(1.5, 4.0), patient.diaphragm_left - rng.uniform(1.2, 2.5))
     path = [(x, y - 1.5), (sign * 5.5, patient.lung_top + 2.4), (-1.0, patient.lung_top + 3.8), vein, (-2.2, 2.5), tip]
     lead = canvas.tube(_curve(patient, path), 0.2)
-    metal = can * 0.45 + lead * 0.07
+    metal = can * 0.45 + lead * 0.12
     return metal.astype(np.float32), can | _band(canvas, lead)
 
 
@@ -192,14 +192,17 @@ def central_line(chest: Chest, rng: np.random.Generator, side: str) -> tuple[Map
     entry = (sign * rng.uniform(2.8, 3.6), top - 5.0) if rng.random() < 0.6 else (sign * 9.0, top + 3.0)
     middle = (sign * rng.uniform(2.2, 3.0), top + 1.5)
     path = [entry, middle, (-1.7, top + 5.5), (-2.0 + rng.normal(0, 0.2), top + rng.uniform(9.0, 12.0))]
-    return _catheter(chest, path, 0.22, 0.05)
+    return _catheter(chest, path, 0.22, 0.08)
 
 
 def tracheal_tube(chest: Chest, rng: np.random.Generator) -> tuple[Map, Mask]:
-    """An endotracheal tube that ends above the carina."""
+    """An endotracheal tube that ends above the carina, with the line that makes it visible."""
     patient = chest.build
     tip = (patient.rotation * 0.8, patient.lung_top + rng.uniform(3.5, 6.8))
-    return _catheter(chest, [(patient.rotation * 0.2, -22), (patient.rotation * 0.4, -15.5), tip], 0.75, 0.035)
+    path = [(patient.rotation * 0.2, -22.0), (patient.rotation * 0.4, -15.5), tip]
+    metal, mask = _catheter(chest, path, 0.75, 0.035)
+    line, _ = _catheter(chest, [(x + 0.25, y) for x, y in path], 0.18, 0.1)
+    return metal + line, mask
 
 
 def _catheter(chest: Chest, path: list[tuple[float, float]], width: float, metal_cm: float) -> tuple[Map, Mask]:

@@ -13,6 +13,8 @@ from model.twin.canvas import Canvas, Map, Mask
 from model.twin.findings import ZONES, TwinFinding, shown
 from model.twin.projection import Exposure, exposure, picture
 
+#: Goes up when a seed gives another picture, so that what was rendered before is not taken for it.
+VERSION = 2
 CONCEPTS = (
     "pleural effusion",
     "consolidation",

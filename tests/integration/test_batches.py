@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+import model.cache
 from model.batches import absent, item_of, mirrored, query_of, relit, view_item
-from model.cache import make_cache, read_example
 from model.config import Config
 from model.lungs import is_measured, read_lungs
 from model.twin.sample import CONCEPTS, sample
@@ -15,10 +15,13 @@ SEEDS = range(1, 13)
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twin")
-    make_cache(folder, SEEDS, size=64, cells=32, workers=1)
-    return [read_example(folder, seed) for seed in SEEDS]
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("twin")
+
+
+@pytest.fixture(scope="module")
+def examples(cache):
+    return model.cache.examples(cache, SEEDS, size=64, cells=32, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,24 @@ def test_a_cached_sample_is_the_sample(examples):
 
     assert np.array_equal(examples[0].pixels, np.round(made.pixels * 255).astype(np.uint8))
     assert [f.concept for f in examples[0].findings] == [f.concept for f in made.findings]
+
+
+def test_what_was_rendered_is_not_rendered_again(examples, cache, monkeypatch):
+    monkeypatch.setattr(model.cache, "ProcessPoolExecutor", None)
+
+    again = model.cache.examples(cache, SEEDS, size=64, cells=32, workers=1)
+
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(again, examples, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"size": 128}, {"cells": 16}, {"version": 1_000}])
+def test_what_an_older_twin_or_another_network_rendered_is_not_taken_for_it(change, examples, cache, monkeypatch):
+    asked = {"size": 64, "cells": 32, **change}
+    monkeypatch.setattr(model.cache, "VERSION", asked.pop("version", model.cache.VERSION))
+    monkeypatch.setattr(model.cache, "ProcessPoolExecutor", None)
+
+    with pytest.raises(TypeError):  # it would render
+        model.cache.examples(cache, SEEDS, workers=1, **asked)
 
 
 def test_real_lungs_are_told_apart_by_side_and_split_by_patient(lungs):

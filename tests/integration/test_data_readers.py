@@ -176,7 +176,7 @@ def test_the_twin_gives_its_exact_masks_and_one_phrase_for_what_is_not_there(tmp
 
 def test_the_twin_is_rendered_once(tmp_path: Path) -> None:
     first = open_dataset("twin:40-42@96", cache=tmp_path)
-    image = tmp_path / "twin-96/images/40.png"
+    (image,) = tmp_path.glob("*/images/40.png")
     before = image.stat().st_mtime_ns
 
     again = open_dataset("twin:40-42@96", cache=tmp_path)
