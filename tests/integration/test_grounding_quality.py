@@ -106,10 +106,10 @@ def test_no_denied_phrase_is_lit(results):
     assert not any(result.lit.any() for result in denied)
 
 
-def test_the_model_tells_what_is_there_from_what_is_not(tmp_path):
-    dataset = open_dataset("twin:300000-300020@256", cache=tmp_path)
+def test_the_model_finds_what_is_there_and_tells_it_from_what_is_not(tmp_path):
+    dataset = open_dataset("twin:200000-200060", cache=tmp_path)
     figures = evaluate(dataset, load_grounder(), query_of=query_of_sample, choice=Choice()).figures
 
-    assert figures["overall"]["Dice"] > 0.5
-    assert figures["overall"]["presence AUC"] > 0.85
+    assert figures["overall"]["Dice"] >= 0.75
+    assert figures["overall"]["presence AUC"] > 0.95
     assert figures["controls"]["absent test"]["called found"] < 0.3
