@@ -43,6 +43,7 @@ def test_a_kill_in_any_real_step_leaves_what_an_undisturbed_worker_leaves(
     url: str, undisturbed: SmallSite, tmp_path: Path
 ) -> None:
     disturbed = SmallSite(tmp_path, len(KILLED_AT), url)
+    (disturbed.folder / "data" / "fhir").mkdir()  # who writes first would rename it whole, and could not die within
     deaths = dict(zip((study.study_instance_uid for study in disturbed.studies), KILLED_AT, strict=True))
     began = time.monotonic()
 
