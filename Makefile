@@ -97,7 +97,7 @@ fhir: $(VENV)/dev  # profiles and examples anew, after a change to what is writt
 
 picture: $(VENV)/dev  # the README's picture; needs Chromium
 	@$(BIN)/sightline demo --out $(OUT)
-	$(BIN)/python docs/picture.py $$(ls -t $(OUT)/results/*/*/evidence.html | head -1) docs/hover.png
+	$(BIN)/python docs/picture.py $$(find $(OUT)/results -name evidence.html -printf '%T@ %p\n' | sort -rn | head -1 | cut -d' ' -f2-) docs/hover.png
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info $(OUT)
