@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from html import unescape
 
 import numpy as np
@@ -236,15 +237,17 @@ def test_the_other_side_and_the_wrong_phrase_are_worded():
 
 
 def test_a_study_and_a_further_phrase_are_timed():
-    asked = []
+    asked, words = [], []
 
     class Counted(Bright):
         def ground(self, pixels, orientation, queries):
             asked.append((pixels.shape, len(queries)))
+            words.append(tuple(each.text for each in queries))
             return super().ground(pixels, orientation, queries)
 
     found = speed_of(Counted())
 
     assert set(asked) == {((2500, 2048), 8), ((2500, 2048), 16)}
+    assert set(Counter(words).values()) == {2}  # once for each image: words that are known need not be embedded again
     assert found["study_s"] > 0
     assert found["phrase_share"] == pytest.approx(found["phrase_s"] / found["study_s"], abs=0.01)

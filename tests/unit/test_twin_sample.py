@@ -81,7 +81,7 @@ def brightest_over_surroundings(pixels, mask):
 
 
 def test_noise_is_as_fine_as_on_films():
-    """Behind the heart of 150 films, what is finer than 2 mm deviates by .003 to .008; nothing is white."""
+    """In the mediastinum of 150 films, what is finer than 2 mm deviates by .003 to .008; nothing is white."""
     made = [sample(seed, size=512) for seed in range(400, 420)]
 
     grain = [(each.pixels - cv2.GaussianBlur(each.pixels, (0, 0), 1.5))[each.heart].std() for each in made]
