@@ -122,6 +122,7 @@ class LabelData:
     suffix : added to the names of the images.
     image, patient, labels, view : its columns; ``labels`` holds names between bars. An empty *view* says frontal.
     findings : labels that are asked; those of an image are present, all others absent. Images without any are left out.
+    without : a data set, as :func:`model.data.open_dataset` takes it, whose patients are left out.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -134,6 +135,7 @@ class LabelData:
     patient: str = "patient"
     labels: str = "labels"
     view: str = ""
+    without: str = ""
     optional: bool = False
     cache: Path | None = None
     balance: tuple[Literal["present", "view", "finding"], ...] = ()
@@ -172,13 +174,31 @@ Data = Annotated[TwinData | LungData | ViewData | PhraseData | LabelData | Lesio
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Whether the fifth of patients kept for measuring (:mod:`model.data.split`) is left out, and the share of the
-    others to validate on; the rest trains.
+    """Who trains and who validates; the fifth of patients kept for measuring (:mod:`model.data.split`) does neither.
+
+    Parameters
+    ----------
+    held_out : leave out those kept for measuring.
+    validation : share of the others to validate on, where there are no folds.
+    folds : 2 or more fit what belongs to the weights on answers of networks that never saw the patient: one network
+        more for each fold of patients, trained without it, and one on all of them, which is kept (cross-fitting).
+    fold : train the network of this fold alone, which validates; -1 for all of the above.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     held_out: bool = True
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    folds: Count = 0
+    fold: Annotated[int, Field(ge=-1)] = -1
+
+    def __post_init__(self) -> None:
+        if self.folds == 1 or self.fold >= self.folds:
+            raise ValueError("there are no folds, or 2 or more, and fold is one of them, from 0, or -1 for all")
+
+    @property
+    def crossed(self) -> bool:
+        """Whether every fold in turn is left out."""
+        return bool(self.folds) and self.fold < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +354,10 @@ class Training:
             raise ValueError(f"network has no {', '.join(unknown)}; known are {_names(Config)}")
         if not sum(each.weight for each in self.data):
             raise ValueError("no data has a weight above zero")
+        if self.split.folds and (self.recipe.keep != "last" or self.recipe.patience):
+            raise ValueError('folds need keep = "last" and no patience: who is measured must not choose the weights')
+        if self.split.folds and any(isinstance(each, PhraseData) and each.validation_open for each in self.data):
+            raise ValueError("folds validate on everyone: leave validation_open out")
         self.measures()
 
     def measures(self) -> Config:
@@ -355,7 +379,7 @@ class Training:
         )
         said["precision"] = self.machine.precision
         said["network"] = json.loads(self.measures().to_json())
-        said["data"] = [{key: each[key] for key in each if key not in (*_PATHS, "open")} for each in said["data"]]
+        said["data"] = [{key: each[key] for key in each if key not in (*_PATHS, *_OPENED)} for each in said["data"]]
         if said["distil"]:
             del said["distil"]["teachers"]
         return said
@@ -363,6 +387,8 @@ class Training:
 
 _ADAPTER = TypeAdapter(Training)
 _ADDRESS = re.compile(r"[a-z0-9]+://|twin:")
+#: Local files or addresses of data sets.
+_OPENED = ("open", "validation_open", "without")
 _PATHS = ("out", "run", "start", "cache", "folder", "table", "outlines")
 
 
@@ -443,7 +469,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
         for name in _PATHS:
             if isinstance(table.get(name), str) and table[name]:
                 table[name] = str((folder / table[name]).resolve())
-        for name in ("open", "validation_open"):
+        for name in _OPENED:
             # An address keeps its form; a local file is relative to the configuration.
             if isinstance(table.get(name), str) and table[name] and not _ADDRESS.match(table[name]):
                 table[name] = str((folder / table[name]).resolve())

@@ -24,6 +24,7 @@ from model.training.shelf import Sheet, Shelf, shelve
 from model.training.sources import Source, ViewSource, lung_source, twin_source
 from model.training.wording import finding_of, query_of_sample
 from model.values import Heatmap, Query
+from model.weights import load_manifest
 
 _SHOWN = 5
 Say = Callable[[str], None]
@@ -48,9 +49,11 @@ def gather(training: Training, say: Say) -> tuple[Source, ...]:
             found.append(source)
     if not any(source.weight and (len(source) or isinstance(source, ViewSource)) for source in found):
         raise DataFaultError("no source has images to train on")
-    if not any(source.score for source in found):
+    if not any(source.score for source in found) and not training.split.crossed:
         raise DataFaultError("no source has a score: give one a validation part and a score above zero")
     _apart(found)
+    if training.split.folds:
+        _strangers(found, training)
     return tuple(found)
 
 
@@ -178,12 +181,18 @@ def _sheet(each: DataSet, image: str, samples: tuple[Sample, ...], *, first: int
 
 def _labels(data: LabelData, training: Training, say: Say, config: Config) -> PictureSource:
     images = read_labels(data)
+    about: dict[str, object] = {"split": _split(training.split)}
+    if data.without:
+        elsewhere = open_dataset(data.without)
+        others = {sample.patient for sample in elsewhere.samples()}
+        images = tuple(image for image in images if image.patient not in others)
+        about["without patients of"] = elsewhere.version
     folder = data.table.parent
     pictures, parts = [], {}
     for row, image in enumerate(images):
         pictures.append(Picture(row, image.patient, image.view, _told(image, data)))
         parts[row] = part_of(image.patient, training.split)
-    version = hashlib.sha256(data.table.read_bytes()).hexdigest()
+    about["version"] = version = hashlib.sha256(data.table.read_bytes()).hexdigest()
     sheets = tuple(Sheet(partial(read_pixels, folder / image.file)) for image in images)
     shelf = shelve(
         sheets,
@@ -194,7 +203,6 @@ def _labels(data: LabelData, training: Training, say: Say, config: Config) -> Pi
     )
     sound = _sound(pictures, shelf, data.faults, say=say, name=data.table.name)
     manner = Manner(data.balance, 0.0, data.reword, data.mirror, data.phrases)
-    about: dict[str, object] = {"version": version, "split": _split(training.split)}
     name = f"labels of {data.table.parent.name}"
     return _picture_source(name, data, shelf=shelf, pictures=sound, parts=parts, manner=manner, about=about)
 
@@ -269,6 +277,9 @@ def _counted(found: list[tuple[str, str]]) -> str:
 
 
 def _split(split: Split) -> dict[str, float]:
+    """For the manifest."""
+    if split.folds:
+        return {"held out": split.held_out, "folds": split.folds}
     return {"held out": split.held_out, "validation": split.validation}
 
 
@@ -290,3 +301,21 @@ def _apart(sources: list[Source]) -> None:
             both = {p.patient for p in source.training} & {p.patient for p in source.checks}
             if both:
                 raise DataFaultError(f"{source.name}: {len(both)} patients are in training and in validation")
+
+
+def _strangers(sources: list[Source], training: Training) -> None:
+    """No weights that training begins from, or learns from, have seen who validates."""
+    teachers = training.distil.teachers if training.distil else ()
+    known = {
+        patient
+        for folder in (training.start, *teachers)
+        if folder is not None
+        for patient in load_manifest(folder).data.get("patients", ())
+    }
+    scored = [each for each in sources if isinstance(each, PictureSource) and each.score]
+    met = known & {digest(picture.patient) for source in scored for picture in source.checks}
+    if met:
+        raise DataFaultError(
+            f"fold {training.split.fold}: the weights to start or learn from have seen {len(met)} of its patients; "
+            "their answers must be those of strangers: start from weights trained without them"
+        )

@@ -158,4 +158,6 @@ def part_of(patient: str, split: Split) -> str:
     """Which part a patient belongs to: "held out", "validation" or "training"; the same in every data set."""
     if split.held_out and held_out(patient):
         return "held out"
+    if split.folds:
+        return "validation" if fold_of(patient, split.folds) == split.fold else "training"
     return "validation" if fold_of(patient, _FOLDS) < split.validation * _FOLDS else "training"

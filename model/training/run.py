@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from model.encoders.loading import CheckpointError
 from model.network import GroundingNetwork, parameters_of, seeded_network
 from model.training import checkpoint
-from model.training.checkpoint import State
+from model.training.answers import Answered, Checks, answered
 from model.training.config import Machine, Training, read_training
 from model.training.distil import teachers_of
 from model.training.gather import gather, patients_of
 from model.training.loop import Figures, Hooks, fit, optimiser_of, steps_of
+from model.training.pictures import PictureSource
 from model.training.scores import checks_of
 from model.training.sources import Source
+from model.training.strangers import scores_of
 from model.training.tracking import Tracker, tracker_of
-from model.training.tuning import Tuning, tuned
+from model.training.tuning import tuned
 from model.weights import Manifest, WeightsError, load_weights, save_weights
 
 
@@ -37,68 +40,93 @@ def train(file: Path, *, overrides: Sequence[str] = (), console: Console) -> tup
     """
     training = read_training(file, overrides)
     device = device_of(training.machine)
-    sources = gather(training, lambda said: console.print(said, highlight=False))
-    network = seeded_network(training.measures(), training.seed)
-    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    started = begun_from(network, training.start)
-    began = checkpoint.learnt(network)
-    state = checkpoint.begin(network, optimiser_of(network, training.recipe), average=training.recipe.average)
-    about = {source.name: source.about for source in sources}
-    recipe = {**training.recipe_of(), "start": started}
-    identity = {"recipe": recipe, "data": about, "threads": torch.get_num_threads()}
-    again = checkpoint.resume(state, training.run_folder, identity=identity)
-    console.print(f"{parameters_of(network):,} parameters on {device.type}, {training.machine.precision}")
-    for source in sources:
-        console.print(f"  {source.name}: weight {source.weight:g}, {source.about}", highlight=False)
-    if again:
-        console.print(f"going on after step {state.step}")
-    fitted = _fitted(state, network, training, sources=sources, identity=identity, console=console, began=began)
-    figures, tuning = fitted
+    strangers = _strangers(training, device, console)
+    learnt = _learn(training, device, console)
+    tuning = tuned(learnt.network, learnt.sources, training.measures(), strangers)
+    figures = {**learnt.figures, **tuning.figures, **scores_of(strangers, tuning.made)}
+    learnt.tracker.finish(figures)
     manifest = save_weights(
-        network.cpu(),
+        learnt.network.cpu(),
         training.out,
         figures=figures,
-        recipe=recipe,
-        data={**about, **patients_of(sources)},
+        recipe=learnt.recipe,
+        data={**_about(learnt.sources), **patients_of(learnt.sources)},
         name=training.name,
-        joint=tuning.joint,
+        joint=tuning.made.joint,
         scalings=tuning.scalings,
         operating_points=tuning.operating_points,
     )
     return manifest, training.out
 
 
-def _fitted(
-    state: State,
-    network: GroundingNetwork,
-    training: Training,
-    *,
-    sources: Sequence[Source],
-    identity: dict[str, object],
-    console: Console,
-    began: dict[str, Tensor],
-) -> tuple[Figures, Tuning]:
-    """Train, and tune what belongs to the weights; the figures of the end."""
-    folder, recipe = training.run_folder, training.recipe
-    checks = checks_of(sources, training.measures())
-    steps = steps_of(recipe, sum(map(len, sources)))
-    said = training.recipe_of()
-    tracker = tracker_of(training.tracking, folder, after=state.step, name=training.name, recipe=said)
-    teachers = None if training.distil is None else teachers_of(training.distil, next(network.parameters()).device)
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """A network after its last step.
+
+    Parameters
+    ----------
+    recipe : everything that decided about the weights.
+    figures : of the weights that were kept.
+    tracker : yet to be told the figures of the end.
+    """
+
+    network: GroundingNetwork
+    sources: tuple[Source, ...]
+    recipe: dict[str, Any]
+    figures: Figures
+    tracker: Tracker
+
+
+def _strangers(training: Training, device: torch.device, console: Console) -> Checks:
+    """Every image that is scored, answered by the network that was trained without its patient; none without folds."""
+    found: dict[str, tuple[float, tuple[Answered, ...]]] = {}
+    for fold in range(training.split.folds if training.split.crossed else 0):
+        console.print(f"fold {fold + 1} of {training.split.folds}: trained without its patients, to answer for them")
+        folder, split = training.run_folder / f"fold-{fold}", replace(training.split, fold=fold)
+        learnt = _learn(replace(training, run=folder, split=split), device, console)
+        learnt.tracker.finish(learnt.figures)
+        for source in learnt.sources:
+            if source.score and isinstance(source, PictureSource):
+                rows = answered(learnt.network, source.validation(), training.measures(), fold=fold)
+                found[source.name] = (source.score, (*found.get(source.name, (0.0, ()))[1], *rows))
+    return found
+
+
+def _learn(training: Training, device: torch.device, console: Console) -> Learnt:
+    """Train one network, from its checkpoint if there is one."""
+    sources = gather(training, lambda said: console.print(said, highlight=False))
+    network = seeded_network(training.measures(), training.seed)
+    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    started = begun_from(network, training.start)
+    began = checkpoint.learnt(network)
+    state = checkpoint.begin(network, optimiser_of(network, training.recipe), average=training.recipe.average)
+    recipe = {**training.recipe_of(), "start": started}
+    identity = {"recipe": recipe, "data": _about(sources), "threads": torch.get_num_threads()}
+    again = checkpoint.resume(state, training.run_folder, identity=identity)
+    console.print(f"{parameters_of(network):,} parameters on {device.type}, {training.machine.precision}")
+    for source in sources:
+        console.print(f"  {source.name}: weight {source.weight:g}, {source.about}", highlight=False)
+    if again:
+        console.print(f"going on after step {state.step}")
+    folder, kept = training.run_folder, training.recipe
+    tracker = tracker_of(training.tracking, folder, after=state.step, name=training.name, recipe=training.recipe_of())
+    teachers = None if training.distil is None else teachers_of(training.distil, device)
     with _progress(console) as progress:
+        steps = steps_of(kept, sum(map(len, sources)))
         bar = progress.add_task("training", total=steps, completed=state.step, loss=float("nan"))
         hooks = Hooks(
             log=_shown(tracker, progress, bar),
             save=lambda state: checkpoint.save(state, folder, identity=identity),
         )
+        checks = checks_of(sources, training.measures())
         fit(state, network, training, sources=sources, checks=checks, hooks=hooks, teachers=teachers)
-        kept = checkpoint.mixed(began, checkpoint.learnt(network), share=recipe.mix)
-        checkpoint.restore(network, kept)
-        tuning = tuned(network, sources, training.measures())
-        chosen = {"score": state.best, "best_step": state.best_step} if recipe.keep == "best" else {}
-        figures = {**chosen, **tuning.figures}
-        tracker.finish(figures)
-    return figures, tuning
+    checkpoint.restore(network, checkpoint.mixed(began, checkpoint.learnt(network), share=kept.mix))
+    figures = {"score": state.best, "best_step": state.best_step} if kept.keep == "best" else {}
+    return Learnt(network, sources, recipe, figures, tracker)
+
+
+def _about(sources: Sequence[Source]) -> dict[str, object]:
+    return {source.name: source.about for source in sources}
 
 
 def _shown(tracker: Tracker, progress: Progress, bar: TaskID) -> Callable[[int, Figures], None]:

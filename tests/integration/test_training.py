@@ -1,9 +1,11 @@
 """``sightline train``, whole: on a tiny set of images it runs, learns, repeats itself, and survives being killed."""
 
 import hashlib
+import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +69,35 @@ def test_training_killed_again_and_again_ends_with_the_same_weights(config, whol
     assert digest(out) == digest(whole)
     steps = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
     assert steps == list(range(1, 13))
+
+
+def test_folds_are_fitted_on_the_answers_of_strangers_and_go_on_after_a_kill(config):
+    folds = ["recipe.keep=last", "recipe.steps=6", "split.folds=2"]
+    told = Console(record=True, file=io.StringIO(), width=400)
+    train(config, overrides=("out=folds", *folds), console=told)
+    again = ["out=again", *folds]
+    command = [sys.executable, "-m", "plugin.cli", "train", str(config), *(f"--set={each}" for each in again)]
+    second = config.parent / "again" / "training" / "fold-1" / "log.jsonl"
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if second.exists() and '{"step": 3,' in second.read_text():
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+    assert process.returncode == -signal.SIGKILL
+
+    train(config, overrides=again, console=Console(quiet=True))
+
+    one, other = (json.loads((config.parent / name / "manifest.json").read_text()) for name in ("folds", "again"))
+    assert one == other
+    assert one["data"]["phrases"]["images"] == 24
+    assert one["recipe"]["split"]["folds"] == 2
+    assert set(one["figures"]) >= {"phrases/average precision", "phrases/presence AUC", "dice"}
+    said = re.findall(r"'images': (\d+), 'validation images': (\d+)", told.export_text())
+    assert [int(trained) + int(apart) for trained, apart in said] == [24, 24, 24]
+    assert [int(apart) > 0 for _, apart in said] == [True, True, False]
+    assert sum(int(apart) for _, apart in said) == 24
 
 
 def test_training_on_the_form_of_ms_cxr_improves_the_score(tmp_path):

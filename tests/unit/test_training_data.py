@@ -1,6 +1,7 @@
 """What is asked of a training image, who is trained on, and which data is refused."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from model.config import Config
 from model.data.sample import Sample
-from model.data.split import held_out
+from model.data.split import digest, held_out
+from model.network import seeded_network
 from model.training.config import LabelData, LesionData, PhraseData, Recipe, Split, Training
 from model.training.gather import DataFaultError, gather, patients_of
 from model.training.pictures import Picture, Truth, odds_of, part_of
@@ -16,8 +18,10 @@ from model.training.sources import ViewSource, drawn_from
 from model.training.wording import finding_of, other_side, query_of_sample, reworded, side_of
 from model.twin.sample import sample as chest
 from model.values import Query
+from model.weights import save_weights
 
 SIZE = {"size": 64}
+PARTS = ("training", "validation")
 
 
 def rows_of(count, **changed):
@@ -127,6 +131,31 @@ def test_patients_who_are_measured_neither_train_nor_validate():
     assert 100 < sum(part == "validation" for part in parts.values()) < 220
 
 
+def test_each_patient_validates_in_one_fold_and_trains_in_the_others():
+    patients = [f"p{n}" for n in range(300) if not held_out(f"p{n}")]
+    split = Split(folds=3)
+
+    for patient in patients:
+        parts = [part_of(patient, replace(split, fold=fold)) for fold in range(3)]
+        assert sorted(parts) == ["training", "training", "validation"]
+        assert part_of(patient, split) == "training"
+
+
+def test_a_fold_does_not_begin_from_weights_that_have_seen_its_patients(write, tmp_path):
+    split, recipe = Split(held_out=False, folds=2, fold=0), Recipe(steps=1, keep="last")
+    training = replace(write(rows_of(30)), split=split, recipe=recipe)
+    network = seeded_network(training.measures(), 1)
+    seen = {part: [digest(f"p{n}") for n in range(30) if part_of(f"p{n}", training.split) == part] for part in PARTS}
+    for part, patients in seen.items():
+        figures = {"threshold": 0.5, "presence_threshold": 0.5}
+        save_weights(network, tmp_path / part, figures=figures, recipe={}, data={"patients": patients})
+
+    gather(replace(training, start=tmp_path / "training"), print)
+    assert f"have seen {len(seen['validation'])} of its patients" in refusal(
+        replace(training, start=tmp_path / "validation")
+    )
+
+
 def test_a_drawn_image_asks_the_other_side_as_absent(write):
     (source,) = gather(write(rows_of(20), swap_sides=1.0, mirror=0.0, reword=0.0), print)
     item = source.draw(np.random.default_rng(1))
@@ -169,6 +198,13 @@ def test_labels_of_whole_images_train_presence_alone(tmp_path):
     assert asked.query.finding == "pleural effusion"
     assert not asked.drawn
     assert {truth.present for each in source.training for truth in each.truths} == {True, False}
+    known = {"image": "7.png.jpg", "phrase": "effusion", "boxes": [], "patient": "p7"}
+    (tmp_path / "known.jsonl").write_text(json.dumps(known))
+    apart = replace(data, without=str(tmp_path / "known.jsonl"))
+    (rest,) = gather(replace(training, data=(apart,)), print)
+    assert {p.patient for p in (*source.training, *source.checks)} - {
+        p.patient for p in (*rest.training, *rest.checks)
+    } == {"p7"}
     (tmp_path / "table.csv").write_text("image,labels\n")
     assert "table.csv has no column patient" in refusal(training)
 
