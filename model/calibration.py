@@ -118,6 +118,17 @@ def ece(scores: npt.ArrayLike, present: npt.ArrayLike, *, bins: int = 10) -> flo
     return sum(each.rows * abs(each.score - each.present) for each in filled) / rows
 
 
+def ece_by_chance(scores: npt.ArrayLike, *, draws: int = 1000) -> Floats:
+    """The ECE of *draws* samples whose findings are there exactly as often as *scores* (n,) say, rising: (draws,).
+
+    Few rows are never as often there as the best probabilities say: an ECE within what is drawn here shows no fault
+    (consistency resampling, Broecker and Smith 2007). The draws are the same every time.
+    """
+    score = np.asarray(scores, np.float64)
+    drawn = np.random.Generator(np.random.PCG64(0)).random((draws, score.size)) < score
+    return np.sort([ece(score, present) for present in drawn])
+
+
 def recall_threshold(recalls: npt.ArrayLike, thresholds: npt.ArrayLike, *, promised: float) -> float:
     """The highest threshold that keeps the promised mean pixel recall for an exchangeable new row.
 

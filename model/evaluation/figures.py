@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import OPERATING_POINTS, ece, fit_scaling, mean_by, recall_threshold, reliability
+from model.calibration import OPERATING_POINTS, ece, ece_by_chance, fit_scaling, mean_by, recall_threshold, reliability
 from model.data.split import fold_of
 from model.evaluation import measures
 from model.evaluation.bootstrap import Series, interval, patient_weights
@@ -186,9 +186,17 @@ def calibration(rows: Sequence[Row], scores: Sequence[Score]) -> Figures:
         "share present": number(float(there.mean())) if there.size else None,
         "mean presence": number(float(values.mean())) if values.size else None,
         "ECE": number(ece(values, there)),
+        "ECE by chance": _by_chance(values),
         "ECE, rescaled on other patients of these rows": None if rescaled is None else number(ece(rescaled, there)),
         "bins": [{name: number(value) for name, value in asdict(each).items()} for each in reliability(values, there)],
     }
+
+
+def _by_chance(values: Floats) -> Json:
+    """Mean, and the middle nine tenths, of the ECE of perfect probabilities on so many rows."""
+    drawn = ece_by_chance(values)
+    low, high = np.quantile(drawn, (0.05, 0.95))
+    return {"mean": number(float(drawn.mean())), "from": number(float(low)), "to": number(float(high))}
 
 
 def _cross_scaled(values: Floats, there: npt.NDArray[np.bool_], patients: Sequence[str]) -> Floats | None:

@@ -6,6 +6,7 @@ from model.calibration import (
     OPERATING_POINTS,
     Scaling,
     ece,
+    ece_by_chance,
     fit_scaling,
     logit,
     mean_by,
@@ -61,6 +62,16 @@ def test_the_calibration_error_is_the_hand_computed_value():
     assert ece(scores, present) == pytest.approx((0.05 + 2 * 0.365 + 2 * 0.025) / 5)
     assert [(each.low, each.rows) for each in reliability(scores, present)] == [(0.0, 1), (0.1, 2), (0.9, 2)]
     assert np.isnan(ece([], []))
+
+
+def test_perfect_probabilities_of_few_rows_have_an_error_too():
+    few, many = (ece_by_chance(np.linspace(0.05, 0.95, rows), draws=300) for rows in (50, 5000))
+
+    assert few.shape == (300,)
+    assert few.mean() > 0.1
+    assert many.mean() < 0.02
+    assert ece_by_chance(np.full(50, 1.0)).max() == 0
+    assert (ece_by_chance(np.linspace(0.05, 0.95, 50), draws=300) == few).all()
 
 
 def test_the_conformal_threshold_is_the_hand_computed_value():
