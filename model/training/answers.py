@@ -86,7 +86,13 @@ def outlined(*sources: tuple[Answered, ...]) -> list[Answered]:
     return [row for rows in sources for row in rows if row.outlined]
 
 
-def once(rows: Sequence[Answered]) -> list[Answered]:
-    """Those without a side, and those with one of images that were not asked without: each image counts once."""
-    bare = {row.image for row in rows if row.query.side is None}
-    return [row for row in rows if row.query.side is None or row.image not in bare]
+def telling(rows: Sequence[Answered]) -> list[Answered]:
+    """Those that tell how often what is asked is there.
+
+    Findings that are only ever there do not: nobody was asked where they are not. A phrase that names a side is left
+    out where the image was asked without one, so that each image counts once.
+    """
+    kinds = {(row.query.finding, row.present) for row in rows}
+    both = [row for row in rows if (row.query.finding, not row.present) in kinds]
+    bare = {row.image for row in both if row.query.side is None}
+    return [row for row in both if row.query.side is None or row.image not in bare]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.calibration import OPERATING_POINTS, calibrated, ece
-from model.training.answers import Answered, Checks, once, outlined
+from model.training.answers import Answered, Checks, outlined, telling
 from model.training.scores import auc, average_precisions
 from model.training.tuning import LEVELS, Maker, points_of, recalls_of, scalings_of
 
@@ -21,7 +21,7 @@ def scores_of(strangers: Checks, made: Maker) -> dict[str, float]:
     for name, (_, rows) in strangers.items():
         values, truth = (torch.from_numpy(np.stack([getattr(row, of) for row in rows])) for of in ("values", "truth"))
         precisions = average_precisions(values, truth.float(), torch.tensor([row.outlined for row in rows]).float())
-        films = once(rows)
+        films = telling(rows)
         there = np.array([row.present for row in films], bool)
         own = {
             "average precision": float(np.mean(precisions or [np.nan])),

@@ -18,7 +18,7 @@ from model.calibration import Floats, Scaling, calibrated, fit_scaling, logit, m
 from model.config import Config
 from model.network import GroundingNetwork
 from model.prior import EVIDENCE_ALONE, Drawn, Joint, Maps, Prior, fit_fusion, learn_prior
-from model.training.answers import Answered, Checks, Taught, answered, once, outlined
+from model.training.answers import Answered, Checks, Taught, answered, outlined, telling
 from model.training.pictures import PictureSource
 from model.training.sources import Source
 
@@ -135,13 +135,13 @@ def scalings_of(checks: Checks, real: set[str]) -> dict[str, Scaling]:
 
     Drawn images do not count for the former: what is there is easier to see in them.
     """
-    films = once([row for name, (_, rows) in checks.items() if name in real for row in rows])
-    told = {row.query.finding for row in films}
+    films = [row for name, (_, rows) in checks.items() if name in real for row in rows]
+    told, counted = {row.query.finding for row in films}, telling(films)
     drawn = [row for name, (_, rows) in checks.items() if name not in real for row in rows]
     fitted: dict[str, Scaling] = {}
     for names, rows in (
-        (sorted(told), films),
-        ([""], [row for row in drawn if row.query.finding not in told] or films),
+        (sorted(told), counted),
+        ([""], [row for row in drawn if row.query.finding not in told] or counted),
     ):
         if len({row.present for row in rows}) == 2:
             scaling = fit_scaling([row.presence for row in rows], [row.present for row in rows], weight=_CAUTION)

@@ -71,6 +71,16 @@ def test_presence_on_films_is_scaled_by_films_alone():
     assert scalings[""].apply(0.99) > 0.98
 
 
+def test_a_finding_that_nobody_was_asked_for_in_vain_does_not_tell_how_often_it_is_there():
+    films = tuple(told("opacity", 0.6, present=n % 2 == 0, image=n) for n in range(100))
+    always = tuple(told("consolidation", 0.6, present=True, image=100 + n) for n in range(100))
+
+    scalings = scalings_of({"films": (1.0, films + always)}, {"films"})
+
+    assert scalings["opacity"].apply(0.6) == pytest.approx(0.5, abs=0.05)
+    assert scalings["consolidation"] == scalings["opacity"]
+
+
 def test_each_film_counts_once_for_its_presence():
     films = tuple(told("opacity", 0.6, present=n % 2 == 0, image=n) for n in range(100))
     sided = tuple(told("opacity", 0.6, present=True, image=n, side="left") for n in range(100))
