@@ -22,7 +22,7 @@ from model.sources import Pinned, fetch, fetch_folder, sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 FILE_NAME = "phrase-grounder.safetensors"
-VERSION = "5"
+VERSION = "6"
 _PRIOR = "prior/"
 
 

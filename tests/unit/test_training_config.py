@@ -110,10 +110,12 @@ def test_the_recipes_are_of_the_network_that_is_shipped():
     assert load_manifest(SHIPPED).recipe["start"] == load_manifest(shipped.start).sha256
 
 
-def test_a_start_from_nothing_sees_no_other_data_than_what_goes_on_from_it():
+def test_a_start_from_nothing_sees_no_other_data_than_what_goes_on_from_it_and_no_patient_of_its_folds():
     shipped, start = (read_training(RECIPES / name) for name in ("shipped.toml", "start.toml"))
-    of_twin = {each.kind: each for each in shipped.data}["twin"]
+    goes_on, begins = ({each.kind: each for each in training.data} for training in (shipped, start))
 
     assert start.start is None
-    assert start.split == shipped.split
-    assert {each.kind: each for each in start.data}["twin"].training == of_twin.training
+    assert shipped.split.crossed
+    assert set(begins) == set(goes_on) - {"phrases"}
+    assert begins["labels"].without == goes_on["phrases"].open
+    assert begins["twin"].training == goes_on["twin"].training
