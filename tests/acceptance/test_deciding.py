@@ -87,7 +87,9 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     contexts, complaints = [], []
 
     def open_it(desk: Desk, number: int | None = None, **settings: Any) -> Page:
-        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | settings))
+        # Without motion: a report that still scrolls would move the picture away under the pointer.
+        still = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
+        context = chromium.new_context(**(still | settings))
         context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
@@ -198,6 +200,7 @@ def test_what_is_drawn_lies_where_it_was_drawn_however_the_image_is_turned(
     page.mouse.move(*at(page, 0.3, 0.3))
     page.mouse.move(*at(page, 0.5, 0.625))
     page.mouse.up()
+    expect(page.locator(".drawn")).to_have_text("Regions drawn: 1.")
     page.get_by_label("Reason").select_option("wrong place")
     page.get_by_label("Your name").fill("Dr. A")
     page.get_by_role("button", name="Save").click()
