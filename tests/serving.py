@@ -16,6 +16,7 @@ def served(app: FastAPI) -> Iterator[str]:
     """The address of *app*, until the block ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes before the server does waits
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
         app.state.is_ending = lambda: server.should_exit
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
