@@ -53,7 +53,7 @@ def gather(training: Training, say: Say) -> tuple[Source, ...]:
         raise DataFaultError("no source has a score: give one a validation part and a score above zero")
     _apart(found)
     if training.split.folds:
-        _strangers(found, training)
+        _unseen(found, training)
     return tuple(found)
 
 
@@ -303,7 +303,7 @@ def _apart(sources: list[Source]) -> None:
                 raise DataFaultError(f"{source.name}: {len(both)} patients are in training and in validation")
 
 
-def _strangers(sources: list[Source], training: Training) -> None:
+def _unseen(sources: list[Source], training: Training) -> None:
     """No weights that training begins from, or learns from, have seen who validates."""
     teachers = training.distil.teachers if training.distil else ()
     known = {
